@@ -1,0 +1,7 @@
+"""``python -m density``."""
+
+import sys
+
+from density.cli import main
+
+sys.exit(main())

@@ -1,0 +1,101 @@
+"""Traces of one prediction, looked at closely: how far each is from the model, what it is made of, and its controls."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from density.controls import ControlResult, complement_control, random_control
+from density.errors import BadInput
+from density.fidelity import Comparison, compare, entropy
+from density.profile import TopToken, profile, resolve_position, top_tokens
+from density.reading import Reading
+from density.traces import Composition, RankedEdge, Trace, composition, strongest
+
+
+@dataclass(frozen=True, slots=True)
+class TraceResult:
+    """One trace of one prediction.
+
+    Attributes:
+        trace: The trace.
+        size_requested: The size asked for; ``None`` if it was found by fidelity or threshold.
+        comparison: Its replay's distribution against the full model's.
+        top_tokens: Of the replay, ten, most probable first.
+        full_entropy: Entropy of the full model's distribution, in nats.
+        full_top_tokens: Of the full model, ten, most probable first.
+        composition: Its edges by kind and by layer.
+        connected_to_input: Whether a path of its edges leads from an embedding to the output.
+        parallel: Whether the model's blocks are parallel.
+        seed: Of the random control.
+        random: As many random edges, if asked for.
+        complement: Everything but the trace, if asked for.
+        strongest: The edges that enter first, if asked for.
+    """
+
+    trace: Trace
+    size_requested: float | None
+    comparison: Comparison
+    top_tokens: tuple[TopToken, ...]
+    full_entropy: float
+    full_top_tokens: tuple[TopToken, ...]
+    composition: Composition
+    connected_to_input: bool
+    parallel: bool
+    seed: int
+    random: ControlResult | None
+    complement: ControlResult | None
+    strongest: tuple[RankedEdge, ...] | None
+
+
+def traces_asked(
+    reading: Reading,
+    position: int,
+    *,
+    fidelity: float | None = None,
+    sizes: Sequence[float] = (),
+    thresholds: Sequence[float] = (),
+) -> list[tuple[Trace, float | None]]:
+    """The traces of one prediction by fidelity, sizes or thresholds (one of the three), each with the size asked for.
+
+    Raises:
+        BadInput: None or several of the three, a size outside (0, 1], a negative threshold, a position out of range.
+    """
+    position = resolve_position(position, len(reading.tokens))
+    if (fidelity is not None) + bool(sizes) + bool(thresholds) != 1:
+        raise BadInput("say which traces: by a fidelity, by sizes or by thresholds, one of the three.")
+    for size in sizes:
+        if not 0 < size <= 1:
+            raise BadInput(f"a size is a share of the graph's edges in (0, 1], got {size}.")
+    for threshold in thresholds:
+        if not threshold >= 0:
+            raise BadInput(f"a threshold is an importance of 0 or more, got {threshold}.")
+    if fidelity is not None:
+        (prediction,) = profile(reading, fidelity=fidelity, positions=[position])
+        return [(prediction.found.trace, None)]
+    if sizes:
+        return list(zip(reading.of_sizes([(position, size) for size in sizes]), sizes, strict=True))
+    return [(reading.traces([position]).at_threshold(position, threshold), None) for threshold in thresholds]
+
+
+def examine(
+    reading: Reading, trace: Trace, *, size: float | None = None, controls: bool = False, edges: int = 0, seed: int = 0
+) -> TraceResult:
+    """Replays ``trace`` and describes it; with its two controls and its ``edges`` first edges if asked."""
+    traces = reading.traces([trace.position])
+    full = reading.full_probabilities([trace.position])[0]
+    replayed = reading.replayed_probabilities([trace])[0]
+    comparison = compare(full, replayed)
+    return TraceResult(
+        trace=trace,
+        size_requested=size,
+        comparison=comparison,
+        top_tokens=top_tokens(reading, replayed),
+        full_entropy=float(entropy(full)),
+        full_top_tokens=top_tokens(reading, full),
+        composition=composition(traces, trace),
+        connected_to_input=traces.connected_to_input(trace),
+        parallel=reading.run.importances.parallel,
+        seed=seed,
+        random=random_control(reading, trace, seed) if controls else None,
+        complement=complement_control(reading, trace) if controls else None,
+        strongest=tuple(strongest(traces, trace.position, min(edges, trace.edges))) if edges else None,
+    )

@@ -1,0 +1,80 @@
+"""The computation graph of one prediction: its states, its edges and how many there are (s-Trace, section 3)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an edge writes. A sequential block has two skips, a parallel one ``RESIDUAL_ATTENTION`` alone."""
+
+    RESIDUAL_ATTENTION = "residual_attention"
+    HEAD = "head"
+    RESIDUAL_MLP = "residual_mlp"
+    MLP = "mlp"
+
+    @property
+    def group(self) -> str:
+        """The kind as people count it: ``residual``, ``head`` or ``mlp``."""
+        return "residual" if self.startswith("residual") else self.value
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class State:
+    """The residual stream at one depth and position; a node of the graph.
+
+    Attributes:
+        depth: 0 is the embedding; a sequential block adds two (after attention, after the MLP), a parallel one one.
+        position: Token index, from 0.
+    """
+
+    depth: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One write into the residual stream.
+
+    Attributes:
+        layer: Block the write happens in, from 0.
+        kind: What is written.
+        query: Position written to.
+        key: Position read from; equals ``query`` unless ``kind`` is ``HEAD``.
+        head: Head index, from 0; ``None`` unless ``kind`` is ``HEAD``.
+        expert: Expert index, from 0, in a mixture of experts; ``-1`` for its shared expert; ``None`` otherwise.
+    """
+
+    layer: int
+    kind: Kind
+    query: int
+    key: int
+    head: int | None = None
+    expert: int | None = None
+
+    def __str__(self) -> str:
+        if self.kind is Kind.HEAD:
+            return f"L{self.layer}.H{self.head}  {self.query} <- {self.key}"
+        name = {Kind.MLP: "MLP", Kind.RESIDUAL_MLP: "skip MLP", Kind.RESIDUAL_ATTENTION: "skip attention"}[self.kind]
+        expert = "" if self.expert is None else f".E{self.expert}" if self.expert >= 0 else ".shared"
+        return f"L{self.layer}.{name}{expert}  {self.query}"
+
+    def source(self, parallel: bool) -> State:
+        """The state the edge reads, in a model whose blocks are ``parallel`` or not."""
+        if parallel:
+            return State(self.layer, self.key)
+        return State(2 * self.layer + (self.kind in (Kind.MLP, Kind.RESIDUAL_MLP)), self.key)
+
+    def target(self, parallel: bool) -> State:
+        """The state the edge writes, in a model whose blocks are ``parallel`` or not."""
+        return State(self.source(parallel).depth + 1, self.query)
+
+
+def full_edge_count(layers: int, heads: int, tokens: int, *, parallel: bool = False, mlps: int = 1) -> int:
+    """Edges that can reach the output of a prediction which sees ``tokens`` tokens, attention being global.
+
+    Sequential, one MLP: ``(L-1) * (H*n*(n+1)/2 + 3n) + (H*n + 3)``; a parallel block has one residual edge less
+    a token, a mixture of experts ``mlps`` MLP edges instead of one.
+    """
+    per_token = (1 if parallel else 2) + mlps
+    whole = heads * tokens * (tokens + 1) // 2 + per_token * tokens
+    return (layers - 1) * whole + heads * tokens + per_token

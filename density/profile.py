@@ -1,0 +1,259 @@
+"""The density of every prediction of a text: the size of the smallest trace that reaches a fidelity."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from density.errors import BadInput
+from density.fidelity import entropy, total_variation, trapezoid
+from density.reading import Point, Reading
+from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, search
+from density.traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class TopToken:
+    """A candidate next token and its probability."""
+
+    text: str
+    id: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one prediction is and what it takes; the density at ``position`` is that of predicting the *next* token.
+
+    Attributes:
+        position: Index of the last token the prediction sees.
+        context_token: That token's text.
+        next_token: Text of the token that came; ``None`` after the last.
+        next_id: Its id.
+        surprisal: ``-ln`` of its probability in the full model, in nats.
+        entropy: Of the full model's distribution, in nats.
+        top_tokens: Ten, most probable first.
+        found: The smallest trace found that meets the fidelity, and its total variation.
+        below: The failing end of its bracket; ``None`` when nothing smaller is attainable.
+        search: ``lattice`` or ``sweep``.
+        replays: Run for this answer; replays known before are not counted.
+        curve: With a sweep, every distinct trace measured, smallest first; else ``None``.
+        empty_distance: Total variation of the empty trace.
+    """
+
+    position: int
+    context_token: str
+    next_token: str | None
+    next_id: int | None
+    surprisal: float | None
+    entropy: float
+    top_tokens: tuple[TopToken, ...]
+    found: Point
+    below: Point | None
+    search: str
+    replays: int
+    curve: tuple[Point, ...] | None
+    empty_distance: float
+
+    @property
+    def density(self) -> float:
+        """Share of the full graph's edges that the trace found has."""
+        return self.found.trace.size
+
+    @property
+    def auc_linear(self) -> float | None:
+        """Area under total variation against size, from the empty trace to the full graph; ``None`` without a sweep."""
+        return None if self.curve is None else auc_linear(self.curve, self.empty_distance)
+
+    @property
+    def auc_log10(self) -> float | None:
+        """Area under total variation against log10 size, from 1e-5 to 1, over 5; ``None`` without a sweep."""
+        return None if self.curve is None else auc_log10(self.curve, self.empty_distance)
+
+
+def auc_linear(curve: Sequence[Point], empty_distance: float) -> float:
+    """Area under total variation against relative size in [0, 1]; 0 is sparse, 1 is dense (v1, section 3)."""
+    inside = [point for point in curve if 0 < point.trace.size < 1]
+    sizes = [0.0, *(point.trace.size for point in inside), 1.0]
+    return trapezoid(sizes, [empty_distance, *(point.total_variation for point in inside), 0.0])
+
+
+def auc_log10(curve: Sequence[Point], empty_distance: float) -> float:
+    """Area under total variation against log10 size from 1e-5 to 1, over 5 (s-Trace, section 4).
+
+    Below the first size attained the empty trace's total variation holds.
+    """
+    inside = [point for point in curve if 0 < point.trace.size < 1]
+    sizes = [torch.tensor(max(point.trace.size, 1e-5)).double().log10().item() for point in inside] + [0.0]
+    held = empty_distance * (sizes[0] + 5)
+    return (held + trapezoid(sizes, [*(point.total_variation for point in inside), 0.0])) / 5
+
+
+def parse_positions(positions: str | Iterable[int], length: int) -> list[int]:
+    """Prediction positions, ascending: ``all``, ``last``, ``last:N``, ``I,J,K`` or numbers; negative ones from the end.
+
+    Raises:
+        BadInput: Not of that form, or outside the text.
+    """
+    if isinstance(positions, str):
+        kind, _, count = positions.strip().partition(":")
+        if kind == "all" and not count:
+            return list(range(length))
+        try:
+            if kind == "last":
+                number = int(count) if count else 1
+                if number < 1:
+                    raise ValueError
+                return list(range(max(0, length - number), length))
+            positions = [int(part) for part in positions.split(",")]
+        except ValueError:
+            raise BadInput(f"positions {positions!r}: write all, last, last:N or numbers such as 3,7,-1.") from None
+    return sorted({resolve_position(position, length) for position in positions})
+
+
+def resolve_position(position: int, length: int) -> int:
+    """``position`` counted from the start; raises `BadInput` if the text has no such prediction."""
+    if not -length <= position < length:
+        raise BadInput(f"position {position} is outside the text's {length} tokens: use {-length}..{length - 1}.")
+    return position % length
+
+
+def profile(
+    reading: Reading,
+    *,
+    fidelity: float = 0.8,
+    positions: str | Iterable[int] = "all",
+    sweep: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Prediction]:
+    """The density of each prediction, yielded as they are found; all advance together, in batches.
+
+    Args:
+        reading: From `density.reading.read`; keeps what is measured, so a second fidelity only measures what it lacks.
+        fidelity: In (0, 1].
+        positions: See `parse_positions`.
+        sweep: Measure the whole grid and take its uppermost crossing, instead of searching the lattice.
+        check: Called between batches; raise in it to stop.
+
+    Raises:
+        BadInput: A fidelity or position out of range.
+    """
+    check_fidelity(fidelity)
+    wanted = parse_positions(positions, len(reading.tokens))
+    frame = PredictionFrame(reading, wanted)
+    if sweep:
+        yield from sweep_all(frame, fidelity, wanted, check)
+    else:
+        yield from search_all(frame, fidelity, wanted, check)
+
+
+def search_all(
+    frame: "PredictionFrame", fidelity: float, wanted: Sequence[int], check: Callable[[], None]
+) -> Iterator[Prediction]:
+    """Walks every prediction's search one probe at a time, together."""
+    reading, unfinished = frame.reading, list(wanted)
+    while unfinished:
+        asked = {}
+        for position in list(unfinished):
+            step = search(fidelity, lambda index, at=position: frame.distance(at, index))
+            if isinstance(step, Crossing):
+                unfinished.remove(position)
+                below = None if step.fails is None else frame.point(position, step.fails)
+                yield frame.finish(position, frame.point(position, step.meets), below, "lattice")
+            else:
+                asked[position] = step
+        traces = reading.of_sizes([(position, LATTICE[index]) for position, index in asked.items()])
+        frame.attained.update(zip(asked.items(), traces, strict=True))
+        for point in reading.measure(traces, check):
+            frame.replays[point.trace.position] += 1
+
+
+def sweep_all(
+    frame: "PredictionFrame", fidelity: float, wanted: Sequence[int], check: Callable[[], None]
+) -> Iterator[Prediction]:
+    """Measures the grid for every prediction, a prediction at a time, and takes each one's uppermost crossing."""
+    reading = frame.reading
+    for position in wanted:
+        traces = reading.of_sizes([(position, size) for size in (0.0, *SWEEP_GRID)])
+        for _ in reading.measure(traces, check):
+            frame.replays[position] += 1
+        distinct = {trace.edges: reading.known(trace) for trace in traces}
+        curve = [distinct[edges] for edges in sorted(distinct)]
+        found, below = uppermost_crossing(curve, fidelity)
+        yield frame.finish(position, found, below, "sweep", tuple(point for point in curve if point.trace.edges))
+
+
+def uppermost_crossing(curve: Sequence[Point], fidelity: float) -> tuple[Point, Point | None]:
+    """The smallest point from which on up all meet ``fidelity``, and the one below it (``None``: there is none)."""
+    failing = [i for i, point in enumerate(curve) if point.total_variation > 1 - fidelity]
+    first = failing[-1] + 1 if failing else 0
+    return curve[first], curve[first - 1] if first else None
+
+
+class PredictionFrame:
+    """The full model's side of some predictions of a reading, and the traces of each met so far."""
+
+    def __init__(self, reading: Reading, positions: Sequence[int]) -> None:
+        self.reading = reading
+        self.replays = dict.fromkeys(positions, 0)
+        self.attained: dict[tuple[int, int], Trace] = {}
+        self.full: dict[int, tuple[float, float | None, tuple[TopToken, ...]]] = {}
+        reading.traces(positions)
+        empty = reading.empty_probabilities()
+        none = reading.of_sizes([(position, 0.0) for position in positions])
+        for start in range(0, len(positions), 16):
+            some = none[start : start + 16]
+            rows = reading.full_probabilities([trace.position for trace in some])
+            for trace, row in zip(some, rows, strict=True):
+                self.full[trace.position] = self.describe(trace.position, row)
+                self.attained[trace.position, EMPTY] = trace
+                reading.record(trace, float(total_variation(row, empty)))
+
+    def describe(self, position: int, row: Float[Tensor, " vocab"]) -> tuple[float, float | None, tuple[TopToken, ...]]:
+        """Entropy, surprisal of the token that came, and the top tokens, of a full model's distribution."""
+        following = self.reading.tokens[position + 1 : position + 2]
+        surprisal = float(-row[following[0].id].log()) if following else None
+        return float(entropy(row)), surprisal, top_tokens(self.reading, row)
+
+    def distance(self, position: int, index: int) -> float | None:
+        """Total variation at lattice ``index``; ``None`` until its trace has been measured."""
+        trace = self.attained.get((position, index))
+        known = trace and self.reading.known(trace)
+        return known.total_variation if known else None
+
+    def point(self, position: int, index: int) -> Point:
+        """The measured point at lattice ``index``."""
+        size = 0.0 if index == EMPTY else LATTICE[index]
+        return self.reading.known(self.reading.of_sizes([(position, size)])[0])
+
+    def finish(
+        self, position: int, found: Point, below: Point | None, name: str, curve: tuple[Point, ...] | None = None
+    ) -> Prediction:
+        """The prediction with its answer."""
+        tokens = self.reading.tokens
+        following = tokens[position + 1] if position + 1 < len(tokens) else None
+        spread, surprisal, likely = self.full[position]
+        return Prediction(
+            position=position,
+            context_token=tokens[position].text,
+            next_token=following and following.text,
+            next_id=following and following.id,
+            surprisal=surprisal,
+            entropy=spread,
+            top_tokens=likely,
+            found=found,
+            below=below,
+            search=name,
+            replays=self.replays[position],
+            curve=curve,
+            empty_distance=self.distance(position, EMPTY),
+        )
+
+
+def top_tokens(reading: Reading, probabilities: Float[Tensor, " vocab"], count: int = 10) -> tuple[TopToken, ...]:
+    """The ``count`` likeliest tokens, ties by id."""
+    best = probabilities.sort(descending=True, stable=True).indices[:count].tolist()
+    decode = reading.model.tokenizer.decode
+    return tuple(TopToken(decode([token]), token, float(probabilities[token])) for token in best)

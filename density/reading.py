@@ -1,0 +1,219 @@
+"""One text read by one model: its tokens, the full run, and every replay measured on it so far."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from density.errors import BadInput, TooLarge
+from density.fidelity import probabilities, total_variation
+from density.importance import FullRun, run_whole
+from density.models import Model
+from density.replay import KeepTraces, replay
+from density.traces import Trace, Traces, edge_budget
+
+MAX_TOKENS = 512
+REPLAY_BYTES = 96 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a text; ``text`` is what it adds to the decoded text."""
+
+    index: int
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured replay: a trace and the total variation of its distribution from the full model's."""
+
+    trace: Trace
+    total_variation: float
+
+
+@dataclass
+class Reading:
+    """A text, the model's full run on it, and what has been measured; replays are kept, so none is run twice.
+
+    Attributes:
+        model: The model that read it.
+        text: As given.
+        rule: Importance rule.
+        tokens: As the tokenizer's defaults make them.
+        ids: Their ids, on the model's device.
+        run: Importances and outputs of the full run.
+        points: Measured replays by position and number of edges.
+        replay_bytes: Bound on a batch of replays' working memory.
+    """
+
+    model: Model
+    text: str
+    rule: str
+    tokens: tuple[Token, ...]
+    ids: Int[Tensor, " position"]
+    run: FullRun
+    points: dict[tuple[int, int], Point] = field(default_factory=dict)
+    replay_bytes: int = REPLAY_BYTES
+    _traces: Traces | None = None
+    _sized: dict[tuple[int, int], Trace] = field(default_factory=dict)
+
+    def traces(self, positions: Iterable[int]) -> Traces:
+        """The traces of the predictions at ``positions``, and perhaps of more."""
+        wanted = sorted(set(positions))
+        if self._traces is None:
+            self._traces = Traces(self.run.importances, wanted)
+        elif not self._traces.index.keys() >= set(wanted):
+            self._traces = self._traces.covering(sorted({*wanted, *self._traces.positions}))
+        return self._traces
+
+    def of_sizes(self, wanted: Sequence[tuple[int, float]]) -> list[Trace]:
+        """For each (position, size), the largest trace of at most that size."""
+        traces = self.traces(position for position, _ in wanted)
+        keys = [(position, edge_budget(size, traces.edges_full[position])) for position, size in wanted]
+        fresh = sorted(set(keys) - self._sized.keys())
+        if fresh:
+            found = traces.largest([position for position, _ in fresh], [most for _, most in fresh])
+            self._sized.update(zip(fresh, found, strict=True))
+        return [self._sized[key] for key in keys]
+
+    @torch.no_grad()
+    def full_probabilities(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:
+        """The full model's next-token distributions, in float64."""
+        return probabilities(self.model.decoder.unembed(self.run.outputs[list(positions)]))
+
+    @torch.no_grad()
+    def empty_probabilities(self) -> Float[Tensor, " vocab"]:
+        """What the empty trace predicts anywhere: the final norm and the head on a zero state."""
+        decoder = self.model.decoder
+        zero = torch.zeros_like(self.run.outputs[:1])
+        return probabilities(decoder.unembed(decoder.final_norm()(zero)))[0]
+
+    def replayed_probabilities(self, traces: Sequence[Trace]) -> Float[Tensor, "trace vocab"]:
+        """The next-token distributions that ``traces`` alone produce, in float64; one batch."""
+        keep = KeepTraces(self.traces(trace.position for trace in traces), traces)
+        return probabilities(replay(self.model.decoder, self.ids, keep, self.run.importances.experts))
+
+    def known(self, trace: Trace) -> Point | None:
+        """The point of ``trace`` if it has been measured; the full graph is 0 from itself by definition."""
+        if trace.edges == trace.edges_full:
+            return Point(trace, 0.0)
+        return self.points.get((trace.position, trace.edges))
+
+    def record(self, trace: Trace, distance: float) -> Point:
+        """Keeps the measured total variation of ``trace``."""
+        self.points[trace.position, trace.edges] = Point(trace, distance)
+        return self.points[trace.position, trace.edges]
+
+    def measure(self, traces: Iterable[Trace], check: Callable[[], None] = lambda: None) -> Iterator[Point]:
+        """Replays what is not known yet, in batches of like length; yields each batch's points as they come.
+
+        ``check`` is called before every batch; what it raises stops the work, and what was measured is kept.
+        """
+        fresh = {(trace.position, trace.edges): trace for trace in traces if self.known(trace) is None}
+        for batch in self.batches(sorted(fresh.values(), key=lambda trace: (trace.position, trace.edges))):
+            check()
+            full = self.full_probabilities([trace.position for trace in batch])
+            distances = total_variation(full, self.replayed_probabilities(batch)).tolist()
+            for trace, distance in zip(batch, distances, strict=True):
+                yield self.record(trace, distance)
+
+    def batches(self, traces: Sequence[Trace]) -> Iterator[list[Trace]]:
+        """Cuts ``traces``, ascending in position, so that a batch's working memory stays within ``replay_bytes``."""
+        batch: list[Trace] = []
+        for trace in traces:
+            if batch and (len(batch) + 1) * self.item_bytes(trace.position + 1) > self.replay_bytes:
+                yield batch
+                batch = []
+            batch.append(trace)
+        if batch:
+            yield batch
+
+    def item_bytes(self, length: int) -> int:
+        """Working memory of replaying one prediction of ``length`` tokens: attention, MLP and a few states."""
+        decoder = self.model.decoder
+        attention = 14 * decoder.heads * length * length
+        return attention + 4 * length * (3 * decoder.d_neuron + 8 * decoder.d_model)
+
+
+def read(
+    model: Model,
+    text: str,
+    *,
+    rule: str = "l1",
+    max_tokens: int = MAX_TOKENS,
+    memory: int | None = None,
+) -> Reading:
+    """Runs ``model`` whole on ``text``; everything else is measured from what this returns.
+
+    Args:
+        model: A loaded model.
+        text: Tokenised with the tokenizer's own defaults.
+        rule: Importance rule, see `density.importance.RULES`.
+        max_tokens: Longest text taken.
+        memory: Bytes the importances may take; half of what is free by default.
+
+    Raises:
+        BadInput: Empty or blank text, a lone surrogate, more than ``max_tokens`` tokens, an unknown rule.
+        TooLarge: The importances would not fit in ``memory``; the message has both numbers.
+        NotFinite: The run overflowed.
+    """
+    ids = tokenise(model, text, max_tokens)
+    limit = free_bytes(model.decoder.device) // 2 if memory is None else memory
+    wanted = importance_bytes(model, len(ids))
+    if wanted > limit:
+        raise TooLarge(
+            f"the importances of {len(ids)} tokens take {wanted / 2**20:,.0f} MiB and {limit / 2**20:,.0f} MiB may be "
+            "used; shorten the text, or free memory."
+        )
+    placed = torch.tensor(ids, device=model.decoder.device)
+    run = run_whole(model.decoder, placed, rule)
+    return Reading(model, text, rule, split_text(model.tokenizer, ids), placed, run)
+
+
+def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]:
+    """The token ids of ``text``; raises `BadInput` for a text that cannot be worked with."""
+    if not text.strip():
+        raise BadInput("the text is empty or blank; type at least one word.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"character {error.start} of the text is half of a surrogate pair (U+{ord(text[error.start]):04X}), "
+            "which is no character; remove it or decode the text again."
+        ) from None
+    ids = model.tokenizer(text, verbose=False)["input_ids"]
+    longest = min(max_tokens, getattr(model.decoder.config, "max_position_embeddings", None) or max_tokens)
+    if len(ids) > longest:
+        raise BadInput(f"the text has {len(ids)} tokens and the limit is {longest}; shorten it or raise the limit.")
+    return ids
+
+
+def split_text(tokenizer, ids: Sequence[int]) -> tuple[Token, ...]:
+    """What each token adds to the decoded text; a character in several tokens belongs to the one that completes it."""
+    tokens, before = [], ""
+    for index, token in enumerate(ids):
+        decoded = tokenizer.decode(ids[: index + 1], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if index + 1 < len(ids):
+            decoded = decoded.rstrip("\N{REPLACEMENT CHARACTER}")
+        tokens.append(Token(index, token, decoded[len(before) :]))
+        before = decoded if len(decoded) > len(before) else before
+    return tuple(tokens)
+
+
+def importance_bytes(model: Model, length: int) -> int:
+    """Memory of the importances of a text of ``length`` tokens, kept once as they are and once sorted."""
+    decoder = model.decoder
+    number = 8 if decoder.dtype == torch.float64 else 4
+    return 2 * number * decoder.layers * decoder.heads * length * length
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory free on ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
