@@ -60,14 +60,15 @@ def measure_health(decoder: Family, ids: Int[Tensor, " position"], traces: Trace
 
 
 def state_errors(decoder: Family, ids: Int[Tensor, " position"], theirs: list[Tensor]) -> float:
-    """The worst of all states' errors, see `Health`; ``theirs`` ends with the normed last state."""
+    """The worst of all states' errors, see `Health`; the last of ``theirs`` is no state (normed, even projected)."""
     state, worst = decoder.embed(ids), 0.0
     for layer in range(decoder.layers):
         last = layer == decoder.layers - 1
         nodes, _, state = run_block(decoder.block(layer, len(ids)), state, decoder.final_norm() if last else None)
         for node in nodes:
             worst = max(worst, relative_error(node.total(), node.state))
-        worst = max(worst, relative_error(nodes[-1].state, theirs[layer + 1]))
+        if not last:
+            worst = max(worst, relative_error(state, theirs[layer + 1]))
     return worst
 
 

@@ -234,6 +234,7 @@ def run_whole(family: Family, ids: Int[Tensor, " position"], rule: str = "l1") -
     columns: dict[str, list[Tensor | None]] = {name: [] for name in ("first", "heads", "second", "mlp", "experts")}
     for layer in range(family.layers):
         block = family.block(layer, length)
+        state = state.to(block.device)
         final = family.final_norm() if layer == family.layers - 1 else None
         nodes, routing, state = run_block(block, state, final)
         check_finite(state, layer)
@@ -246,8 +247,14 @@ def run_whole(family: Family, ids: Int[Tensor, " position"], rule: str = "l1") -
             columns["second"].append(direct[0])
         columns["mlp"].append(direct[1:].T)
         columns["experts"].append(routing)
-    stacked = [torch.stack(column) if column and column[0] is not None else None for column in columns.values()]
+    stacked = [gathered(column, ids.device) for column in columns.values()]
     return FullRun(Importances(*stacked), family.final_norm()(state))
+
+
+def gathered(column: list[Tensor | None], device: torch.device) -> Tensor | None:
+    """One tensor a layer, stacked on ``device``; ``None`` where the layers have none."""
+    present = [tensor.to(device) for tensor in column if tensor is not None]
+    return torch.stack(present) if present else None
 
 
 def run_block(

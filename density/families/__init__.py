@@ -4,10 +4,28 @@ from transformers import PreTrainedConfig
 
 from density.errors import UnsupportedModel
 from density.families.family import Family
+from density.families.gemma2 import Gemma2
+from density.families.gemma3 import Gemma3
+from density.families.gpt2 import Gpt2
+from density.families.gpt_neox import GptNeox
 from density.families.llama import Llama
+from density.families.mistral import Mistral
+from density.families.mixtral import Mixtral
+from density.families.olmo import Olmo
+from density.families.olmo2 import Olmo2, Olmo3
+from density.families.olmoe import Olmoe
+from density.families.opt import Opt
+from density.families.phi3 import Phi3
+from density.families.qwen2 import Qwen2
+from density.families.qwen2_moe import Qwen2Moe
+from density.families.qwen3 import Qwen3
 from density.families.parts import Block, Norm
 
-FAMILIES: dict[str, type[Family]] = {"llama": Llama}
+FAMILIES: dict[str, type[Family]] = {
+    family.name: family
+    for family in (Llama, Mistral, Mixtral, Qwen2, Qwen2Moe, Qwen3)
+    + (Gemma2, Gemma3, Olmo, Olmo2, Olmo3, Olmoe, Phi3, Gpt2, GptNeox, Opt)
+}
 
 __all__ = ["FAMILIES", "Block", "Family", "Norm", "family_for"]
 

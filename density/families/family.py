@@ -6,6 +6,7 @@ states only how its architecture departs from what is here.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,11 +35,13 @@ class Family:
     Attributes:
         name: The family's name, its config's ``model_type``.
         settings: Config settings this family has considered; any other that is set is refused by name.
+        attention_implementation: Which of Hugging Face's own attention functions is exact for this family.
         parallel: Whether attention and MLP of a block read the same state.
     """
 
     name: ClassVar[str] = "llama"
     settings: ClassVar[frozenset[str]] = SHARED_SETTINGS
+    attention_implementation: ClassVar[str] = "sdpa"
     parallel: bool = False
 
     def __init__(self, model: Any) -> None:
@@ -65,6 +68,8 @@ class Family:
             found = getattr(config, name, value)
             if found != value:
                 raise UnsupportedModel(f"{cls.name} model with {name}={found!r}; only {value!r} is supported.")
+        for kind in set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
+            raise UnsupportedModel(f"{cls.name} model with a layer of type {kind!r}; full and sliding are supported.")
         for rope in cls.rope_settings(config):
             kind = rope.get("rope_type", "default")
             if kind not in ROPE_TYPES:
@@ -86,7 +91,8 @@ class Family:
     @property
     def device(self) -> torch.device:
         """Where ids go in and states begin."""
-        return self.model.get_input_embeddings().weight.device
+        embedding = self.model.get_input_embeddings()
+        return weights(embedding).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -114,7 +120,19 @@ class Family:
             value=HeadProjection(linear(module.v_proj), self.kv_heads),
             output=linear(module.o_proj),
             scale=module.scaling,
+            window=self.window(layer),
         )
+
+    def with_head_norms(self, attention: Attention, module: nn.Module) -> Attention:
+        """``attention`` with the norms of its queries and keys."""
+        query = replace(attention.query, norm=self.norm(module.q_norm))
+        return replace(attention, query=query, key=replace(attention.key, norm=self.norm(module.k_norm)))
+
+    def window(self, layer: int) -> int | None:
+        """How many positions a query of ``layer`` sees, itself included; ``None`` for all before it."""
+        kinds = getattr(self.config, "layer_types", None)
+        local = kinds is None or kinds[layer] == "sliding_attention"
+        return getattr(self.config, "sliding_window", None) if local else None
 
     def mlp(self, module: nn.Module) -> Mlp:
         return Mlp(
@@ -125,7 +143,7 @@ class Family:
         )
 
     def norm(self, module: nn.Module) -> Norm:
-        return Norm(weight=module.weight, eps=module.variance_epsilon)
+        return Norm(weight=weights(module), eps=module.variance_epsilon)
 
     def rotary(self, layer: int, length: int) -> Rotary:
         """The rotary tables of ``layer`` for a text of ``length`` tokens: the same for every replay of that text."""
@@ -136,9 +154,13 @@ class Family:
             probe = torch.empty(1, length, 1, dtype=self.dtype, device=self.device)
             positions = torch.arange(length, device=self.device)[None]
             kind = () if key[0] is None else (key[0],)
-            cos, sin = self.model.model.rotary_emb(probe, positions, *kind)
+            cos, sin = self.rotary_module()(probe, positions, *kind)
             self._rotary_tables[key] = Rotary(cos[0], sin[0])
         return self._rotary_tables[key]
+
+    def rotary_module(self) -> nn.Module:
+        """What makes the rotary tables."""
+        return self.model.model.rotary_emb
 
     def rotary_kind(self, layer: int) -> str | None:
         """Which rotary tables ``layer`` uses, where a model has several; ``None`` where it has one."""
@@ -156,7 +178,21 @@ class Family:
 
 def linear(module: nn.Module) -> Linear:
     """A ``torch.nn.Linear`` as a part."""
-    return Linear(module.weight, module.bias)
+    return Linear(weights(module), weights(module, "bias"))
+
+
+def layer_norm(module: nn.LayerNorm) -> Norm:
+    """A ``torch.nn.LayerNorm`` as a part."""
+    return Norm(weights(module), module.eps, weights(module, "bias"), centred=True)
+
+
+def weights(module: nn.Module, name: str = "weight") -> Tensor | None:
+    """A parameter of ``module``, fetched from where `accelerate` keeps it if it has been offloaded."""
+    tensor = getattr(module, name)
+    if tensor is None or tensor.device.type != "meta":
+        return tensor
+    hook = module._hf_hook
+    return hook.weights_map[name].to(hook.execution_device)
 
 
 def in_place(activation: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -200,6 +200,54 @@ class Mlp:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """A mixture of experts: each row goes to ``top_k`` gated MLPs, and to a shared one if there is one.
+
+    Attributes:
+        router: ``d_model`` to one logit an expert.
+        gate_up: Gate and up projections of every expert, stacked in this order.
+        down: Down projections of every expert.
+        activation: Of the gate.
+        top_k: Experts a row.
+        renormalise: Whether the chosen experts' gates are made to sum to 1.
+        shared: The shared expert; ``None`` for none.
+        shared_gate: ``d_model`` to the logit of the shared expert's gate.
+    """
+
+    router: Linear
+    gate_up: Float[Tensor, "expert two_neurons d_model"]
+    down: Float[Tensor, "expert d_model neuron"]
+    activation: Callable[[Tensor], Tensor]
+    top_k: int
+    renormalise: bool
+    shared: Mlp | None = None
+    shared_gate: Linear | None = None
+
+    def route(self, x: Float[Tensor, "rows d_model"]) -> Int[Tensor, "rows mlp"]:
+        """The experts each row goes to, likeliest first; the shared one, last, is -1."""
+        chosen = self.router(x).float().softmax(-1).topk(self.top_k, dim=-1).indices
+        return chosen if self.shared is None else torch.nn.functional.pad(chosen, (0, 1), value=-1)
+
+    def writes(
+        self, x: Float[Tensor, "rows d_model"], routing: Int[Tensor, "rows mlp"]
+    ) -> Float[Tensor, "rows mlp d_model"]:
+        """Each routed expert's output times its gate; gates are those of ``x``, whoever chose the experts."""
+        chosen = routing[:, : self.top_k]
+        gates = self.router(x).float().softmax(-1).gather(1, chosen)
+        if self.renormalise:
+            gates = gates / gates.sum(-1, keepdim=True)
+        writes = x.new_zeros(*routing.shape, x.shape[-1])
+        for expert in chosen.unique().tolist():
+            rows, place = (chosen == expert).nonzero(as_tuple=True)
+            gate, up = torch.nn.functional.linear(x[rows], self.gate_up[expert]).chunk(2, dim=-1)
+            write = torch.nn.functional.linear(self.activation(gate) * up, self.down[expert])
+            writes[rows, place] = write * gates[rows, place, None].to(x.dtype)
+        if self.shared is not None and self.shared_gate is not None:
+            writes[:, -1] = self.shared.writes(x)[:, 0] * self.shared_gate(x).sigmoid()
+        return writes
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """One decoder block.
 
@@ -208,12 +256,17 @@ class Block:
     """
 
     attention: Attention
-    mlp: Mlp
+    mlp: Mlp | Experts
     attention_norm: Norm | None
     mlp_norm: Norm | None
     attention_output_norm: Norm | None = None
     mlp_output_norm: Norm | None = None
     parallel: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.attention.output.weight.device
 
 
 def through(norm: Norm | None, x: Tensor) -> Tensor:
