@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +20,7 @@ from rich.text import Text
 from density import export, models
 from density.errors import BadInput, DensityError
 from density.examine import examine, traces_asked
+from density.files import write_whole
 from density.health import check as check_model
 from density.health import check_reading
 from density.health import load as load_model
@@ -37,16 +37,43 @@ app = typer.Typer(
 )
 notes = Console(stderr=True, highlight=False)
 
+
+class NotDelivered(DensityError):
+    """A result that cannot be written where it was to go."""
+
+
+def number(given: str | float) -> float:
+    """``given``, by a user or as a default, as a number; raises `BadInput` if it is none."""
+    try:
+        return float(given)
+    except ValueError:
+        raise BadInput(f"{given!r} is no number; write one such as 0.8.") from None
+
+
+def whole_number(given: str | int) -> int:
+    """``given``, by a user or as a default, as a whole number; raises `BadInput` if it is none."""
+    try:
+        return int(given)
+    except ValueError:
+        raise BadInput(f"{given!r} is no whole number; write one such as 5 or -1.") from None
+
+
 ModelName = Annotated[
     str, typer.Option("--model", help="Catalogue name, hub id org/name[@revision], folder, or path to a .gguf file.")
 ]
 TextGiven = Annotated[str | None, typer.Option("--text", help="The text itself.")]
 FileGiven = Annotated[str | None, typer.Option("--file", help="A UTF-8 file with the text; - for standard input.")]
 Rule = Annotated[str, typer.Option("--rule", help="Importance rule: l1, l2, ifr or projection.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps; offload for what is larger than memory.")]
 Precision = Annotated[str, typer.Option("--precision", help="float32, bfloat16 or float16.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Longest text taken, in tokens.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the random control.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", parser=whole_number, help="Longest text taken, in tokens.")]
+Seed = Annotated[int, typer.Option("--seed", parser=whole_number, help="Seed of the random control.")]
+Position = Annotated[
+    int, typer.Option(parser=whole_number, help="Last token the prediction sees; negative counts from the end.")
+]
+FidelityWanted = Annotated[
+    float | None, typer.Option(parser=number, help="The smallest trace found that reaches this.")
+]
 JsonPath = Annotated[
     str | None, typer.Option("--json", metavar="PATH|-", help="Write JSON there; - for standard output.")
 ]
@@ -54,17 +81,20 @@ JsonPath = Annotated[
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    import density.corpus.command
+    import density.findings.command  # noqa: F401 -- they register their commands, and need this module
+
     try:
         return typer.main.get_command(app).main(arguments, prog_name="density", standalone_mode=False) or 0
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         return leaving.exit_code
-    except click.ClickException as error:
+    except typer.TyperException as error:
         return complain(error.format_message(), 2)
     except BadInput as error:
         return complain(str(error), 2)
     except (DensityError, OSError) as error:
         return complain(str(error), 1)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return complain("stopped; nothing was written.", 1)
 
 
@@ -102,19 +132,38 @@ def check_destination(path: str | None) -> None:
     """Raises `BadInput` before any work if ``--json`` names a place that cannot be written."""
     if path in (None, "-"):
         return
-    folder = Path(path).resolve().parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK) or Path(path).is_dir():
+    target = Path(path)
+    # A file is replaced by one written beside it; a pipe or a device is not.
+    places = {target} if target.exists() else set()
+    if target.is_file() or not target.exists():
+        places.add(target.resolve().parent)
+    if target.is_dir() or not all(os.access(place, os.W_OK) for place in places):
         raise BadInput(f"cannot write {path}: name a file in a folder that exists and can be written to.")
 
 
 def deliver(document: dict[str, Any], path: str | None, show: Callable[[], Table]) -> None:
-    """Writes ``document`` where ``--json`` says, or shows the table."""
-    if path is None:
-        Console().print(show())
-    elif path == "-":
-        sys.stdout.write(export.dumps(document) + "\n")
-    else:
-        Path(path).write_text(export.dumps(document) + "\n", encoding="utf-8")
+    """Writes ``document`` where ``--json`` says, whole or not at all, or shows the table.
+
+    Raises:
+        NotDelivered: Disk full, a pipe that was closed, a place that cannot be written to.
+    """
+    try:
+        if path is None:
+            Console().print(show())
+        elif path == "-":
+            sys.stdout.write(export.dumps(document) + "\n")
+        else:
+            write_whole(Path(path), (export.dumps(document) + "\n").encode())
+            return
+        sys.stdout.flush()
+    except OSError as error:
+        if path in (None, "-"):
+            # What is left in the buffer would be tried again, and fail again, when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        place = "standard output" if path in (None, "-") else path
+        raise NotDelivered(
+            f"the result cannot be written to {place} ({error.strerror}); name another place with --json."
+        ) from error
 
 
 def open_reading(model: str, text: str, rule: str, device: str, precision: str, max_tokens: int) -> Reading:
@@ -129,8 +178,8 @@ def profile_command(
     model: ModelName = models.DEFAULT,
     text: TextGiven = None,
     file: FileGiven = None,
-    fidelity: Annotated[float, typer.Option(help="1 - total variation to reach, in (0, 1].")] = 0.8,
-    positions: Annotated[str, typer.Option(help="all, last, last:N, or numbers such as 3,7,-1.")] = "all",
+    fidelity: Annotated[float, typer.Option(parser=number, help="1 - total variation to reach, in (0, 1].")] = 0.8,
+    positions: Annotated[str, typer.Option(help="all, last, last:N, or numbers such as 3,7,-1 or 3..9.")] = "all",
     sweep: Annotated[bool, typer.Option("--sweep", help="Measure the 27-size grid: curve and both areas.")] = False,
     rule: Rule = "l1",
     device: Device = "auto",
@@ -159,15 +208,15 @@ def profile_command(
 
 @app.command("trace")
 def trace_command(
-    position: Annotated[int, typer.Option(help="Last token the prediction sees; negative counts from the end.")],
+    position: Position,
     model: ModelName = models.DEFAULT,
     text: TextGiven = None,
     file: FileGiven = None,
-    fidelity: Annotated[float | None, typer.Option(help="The smallest trace found that reaches this.")] = None,
+    fidelity: FidelityWanted = None,
     sizes: Annotated[str | None, typer.Option(help="Shares of the graph's edges, such as 0.05,0.2.")] = None,
     thresholds: Annotated[str | None, typer.Option(help="Importances to cut at, such as 1e-4,1e-3.")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Replay random edges and the complement too.")] = False,
-    edges: Annotated[int, typer.Option(min=0, help="List this many edges, the first to enter.")] = 0,
+    edges: Annotated[int, typer.Option(parser=whole_number, help="List this many edges, the first to enter.")] = 0,
     rule: Rule = "l1",
     device: Device = "auto",
     precision: Precision = "float32",
@@ -182,11 +231,12 @@ def trace_command(
     check_destination(json)
     if fidelity is not None:
         check_fidelity(fidelity)
-    by = {"fidelity": fidelity, "sizes": numbers("--sizes", sizes), "thresholds": numbers("--thresholds", thresholds)}
+    by_size, by_threshold = numbers("--sizes", sizes), numbers("--thresholds", thresholds)
     reading = open_reading(model, given_text(text, file), rule, device, precision, max_tokens)
     position = resolve_position(position, len(reading.tokens))
     with progress_bar("tracing") as progress:
-        asked, results = traces_asked(reading, position, **by), []
+        asked = traces_asked(reading, position, fidelity=fidelity, sizes=by_size, thresholds=by_threshold)
+        results = []
         for trace, size in asked:
             results.append(examine(reading, trace, size=size, controls=controls, edges=edges, seed=seed))
             progress("tracing", len(results), len(asked))
@@ -198,8 +248,8 @@ def trace_command(
 def numbers(option: str, given: str | None) -> list[float]:
     """Comma-separated numbers; raises `BadInput` for anything else."""
     try:
-        return [float(part) for part in given.split(",")] if given is not None else []
-    except ValueError:
+        return [number(part) for part in given.split(",")] if given is not None else []
+    except BadInput:
         raise BadInput(f"{option} {given!r}: write numbers separated by commas, such as 0.05,0.2.") from None
 
 
@@ -236,17 +286,32 @@ def check_command(
     document = export.check_json(loaded, check_model(loaded))
     deliver(document, json, lambda: check_table(document))
     if not document["passed"]:
-        raise click.exceptions.Exit(1)
+        raise typer.Exit(1)
 
 
-def table_of(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
-    """A plain table; the first column is text, so are cells that are strings, and nothing in them is markup."""
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+WORDS = {"predicts", "model", "what", "family", "licence", "state", "source"}
+
+
+def table_of(title: str, columns: list[str], rows: list[list[Any]], note: str | None = None) -> Table:
+    """A plain table, words to the left and figures to the right; nothing in a cell is markup."""
+    caption = None if note is None else Text(note)
+    table = Table(
+        title=Text(title), caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False
+    )
     for name in columns:
-        table.add_column(name, justify="left" if name in ("predicts", "model", "what") else "right")
+        table.add_column(name, justify="left" if name in WORDS else "right")
     for row in rows:
         table.add_row(*(Text(cell if isinstance(cell, str) else format(cell, ".4g")) for cell in row))
     return table
+
+
+def exactness(document: dict[str, Any]) -> str:
+    """How exactly the engine is the model on this text, in a line."""
+    health = document["health"]
+    return (
+        f"{document['precision']}; full replay {health['full_replay_tv']:.1e} TV from the model, "
+        f"states within {health['max_state_error']:.1e}"
+    )
 
 
 def profile_table(document: dict[str, Any]) -> Table:
@@ -267,7 +332,9 @@ def profile_table(document: dict[str, Any]) -> Table:
             ]
         )
     title = f"{document['model']}, density at fidelity {document['fidelity']} of predicting each token"
-    return table_of(title, ["sees up to", "predicts", "density", "TV", "entropy", "surprisal", "replays"], rows)
+    return table_of(
+        title, ["sees up to", "predicts", "density", "TV", "entropy", "surprisal", "replays"], rows, exactness(document)
+    )
 
 
 def trace_table(document: dict[str, Any]) -> Table:
@@ -279,16 +346,20 @@ def trace_table(document: dict[str, Any]) -> Table:
         row = [f"{item['size']:.3%}", item["edges"], item["threshold"], item["total_variation"], *controls]
         rows.append([*row, f"{likely['text']!r} {likely['probability']:.2f}"])
     columns = ["size", "edges", "threshold", "TV", "TV of random", "TV of complement", "predicts"]
-    return table_of(f"{document['model']}, prediction at {document['position']}", columns, rows)
+    title = f"{document['model']}, prediction at {document['position']}"
+    return table_of(title, columns, rows, exactness(document))
 
 
 def models_table(document: dict[str, Any]) -> Table:
     """One row a model."""
     rows = [
-        [m["name"], m["family"], m["parameters"], m["licence"], f"{m['download_bytes'] / 1e6:.0f} MB", m["state"]]
+        [
+            *(m["name"], m["family"], f"{m['parameters'] / 1e6:.0f} M", m["licence"]),
+            *(f"{m['download_bytes'] / 1e6:.0f} MB", m["state"], m["source"]),
+        ]
         for m in document["models"]
     ]
-    return table_of("catalogue", ["model", "family", "parameters", "licence", "download", "state"], rows)
+    return table_of("catalogue", ["model", "family", "weights", "licence", "download", "state", "source"], rows)
 
 
 def check_table(document: dict[str, Any]) -> Table:

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from density.fidelity import probabilities, total_variation
-from density.graph import Edge, Kind
+from density.graph import Edge, Kind, State
 from density.importance import Importances
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay
@@ -42,10 +42,11 @@ class KeepComplement:
         self.positions = self.inner.positions
 
     def layer(self, layer: int) -> Kept:
-        kept = self.inner.layer(layer)
+        kept, length = self.inner.layer(layer), self.inner.length
+        visible = self.inner.importances.heads[layer, :, :length, :length] > -torch.inf
         return Kept(
             residual_attention=torch.ones_like(kept.residual_attention),
-            heads=~kept.heads,
+            heads=~kept.heads & visible,
             residual_mlp=None if kept.residual_mlp is None else torch.ones_like(kept.residual_mlp),
             mlp=~kept.mlp,
         )
@@ -89,6 +90,31 @@ class KeepEdges:
         )
 
 
+class OpenState:
+    """A reached state and those of its incoming edges that have not been taken: skip and MLPs, then heads."""
+
+    def __init__(self, importances: Importances, visible: Bool[Tensor, "layer query key"], state: State) -> None:
+        parallel = importances.parallel
+        self.layer = state.depth - 1 if parallel else (state.depth - 1) // 2
+        self.position = state.position
+        after_attention, after_mlp = parallel or state.depth % 2 == 1, parallel or state.depth % 2 == 0
+        skip = Kind.RESIDUAL_ATTENTION if after_attention else Kind.RESIDUAL_MLP
+        self.first = [Edge(self.layer, skip, self.position, self.position)]
+        if after_mlp:
+            experts = [None] if importances.experts is None else importances.experts[self.layer, self.position].tolist()
+            self.first += [Edge(self.layer, Kind.MLP, self.position, self.position, expert=one) for one in experts]
+        self.keys = visible[self.layer, self.position].nonzero()[:, 0].tolist() if after_attention else []
+        # A head edge is a number here, ``head * keys + place of the key``: few of them are ever taken.
+        self.heads = list(range(importances.heads.shape[1] * len(self.keys)))
+
+    def take(self, rng: random.Random) -> Edge:
+        """One of its edges, at random within the kind."""
+        if self.first:
+            return swap_pop(self.first, rng.randrange(len(self.first)))
+        head, place = divmod(swap_pop(self.heads, rng.randrange(len(self.heads))), len(self.keys))
+        return Edge(self.layer, Kind.HEAD, self.position, self.keys[place], head)
+
+
 def grow_random(importances: Importances, position: int, count: int, seed: int) -> list[Edge]:
     """``count`` edges grown backward from the output of the prediction at ``position``, at random.
 
@@ -97,22 +123,19 @@ def grow_random(importances: Importances, position: int, count: int, seed: int) 
     """
     rng = random.Random(seed)
     visible = importances.heads[:, 0] > -torch.inf
-    last = 2 * len(visible) if not importances.parallel else len(visible)
-    reached = {(last, position)}
-    open_states = [incoming_edges(importances, visible, last, position)]
+    output = State(len(visible) * (1 if importances.parallel else 2), position)
+    reached, open_states = {output}, [OpenState(importances, visible, output)]
     grown: list[Edge] = []
     while len(grown) < count and open_states:
         chosen = rng.randrange(len(open_states))
-        first, heads = open_states[chosen]
-        edges = first or heads
-        edge = swap_pop(edges, rng.randrange(len(edges)))
+        edge = open_states[chosen].take(rng)
         grown.append(edge)
-        if not first and not heads:
+        if not open_states[chosen].first and not open_states[chosen].heads:
             swap_pop(open_states, chosen)
         source = edge.source(importances.parallel)
-        if (source.depth, source.position) not in reached and source.depth > 0:
-            reached.add((source.depth, source.position))
-            open_states.append(incoming_edges(importances, visible, source.depth, source.position))
+        if source not in reached and source.depth > 0:
+            reached.add(source)
+            open_states.append(OpenState(importances, visible, source))
     return grown
 
 
@@ -120,26 +143,6 @@ def swap_pop(items: list, index: int):
     """Takes out one item in constant time; the order of the rest changes."""
     items[index], items[-1] = items[-1], items[index]
     return items.pop()
-
-
-def incoming_edges(
-    importances: Importances, visible: Bool[Tensor, "layer query key"], depth: int, position: int
-) -> tuple[list[Edge], list[Edge]]:
-    """The edges into a state: skip and MLPs, and heads."""
-    layer = depth - 1 if importances.parallel else (depth - 1) // 2
-    after_attention = importances.parallel or depth % 2 == 1
-    after_mlp = importances.parallel or depth % 2 == 0
-    skip = Kind.RESIDUAL_ATTENTION if after_attention else Kind.RESIDUAL_MLP
-    first, heads = [Edge(layer, skip, position, position)], []
-    if after_mlp:
-        experts = [None] if importances.experts is None else importances.experts[layer, position].tolist()
-        first += [Edge(layer, Kind.MLP, position, position, expert=expert) for expert in experts]
-    if after_attention:
-        keys = visible[layer, position].nonzero()[:, 0].tolist()
-        heads = [
-            Edge(layer, Kind.HEAD, position, key, head) for head in range(importances.heads.shape[1]) for key in keys
-        ]
-    return first, heads
 
 
 def run_control(reading: Reading, keep: Keep, edges: int, edges_kept: int) -> ControlResult:

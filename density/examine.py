@@ -3,12 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from density.controls import ControlResult, complement_control, random_control
 from density.errors import BadInput
 from density.fidelity import Comparison, compare, entropy
 from density.profile import TopToken, profile, resolve_position, top_tokens
 from density.reading import Reading
 from density.traces import Composition, RankedEdge, Trace, composition, strongest
+
+
+@dataclass(frozen=True, slots=True)
+class SharedToken:
+    """A token likely in the full model or in a replay, with its probability in both."""
+
+    text: str
+    id: int
+    full: float
+    trace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,7 @@ class TraceResult:
         top_tokens: Of the replay, ten, most probable first.
         full_entropy: Entropy of the full model's distribution, in nats.
         full_top_tokens: Of the full model, ten, most probable first.
+        tokens: Those of both, each once, the likeliest in the full model first.
         composition: Its edges by kind and by layer.
         connected_to_input: Whether a path of its edges leads from an embedding to the output.
         parallel: Whether the model's blocks are parallel.
@@ -37,6 +51,7 @@ class TraceResult:
     top_tokens: tuple[TopToken, ...]
     full_entropy: float
     full_top_tokens: tuple[TopToken, ...]
+    tokens: tuple[SharedToken, ...]
     composition: Composition
     connected_to_input: bool
     parallel: bool
@@ -79,18 +94,24 @@ def traces_asked(
 def examine(
     reading: Reading, trace: Trace, *, size: float | None = None, controls: bool = False, edges: int = 0, seed: int = 0
 ) -> TraceResult:
-    """Replays ``trace`` and describes it; with its two controls and its ``edges`` first edges if asked."""
+    """Replays ``trace`` and describes it; with its two controls and its ``edges`` first edges if asked.
+
+    Raises:
+        BadInput: A negative number of edges.
+    """
+    if edges < 0:
+        raise BadInput(f"list 0 edges or more, got {edges}.")
     traces = reading.traces([trace.position])
     full = reading.full_probabilities([trace.position])[0]
     replayed = reading.replayed_probabilities([trace])[0]
-    comparison = compare(full, replayed)
     return TraceResult(
         trace=trace,
         size_requested=size,
-        comparison=comparison,
+        comparison=compare(full, replayed),
         top_tokens=top_tokens(reading, replayed),
         full_entropy=float(entropy(full)),
         full_top_tokens=top_tokens(reading, full),
+        tokens=shared_tokens(reading, full, replayed),
         composition=composition(traces, trace),
         connected_to_input=traces.connected_to_input(trace),
         parallel=reading.run.importances.parallel,
@@ -99,3 +120,12 @@ def examine(
         complement=complement_control(reading, trace) if controls else None,
         strongest=tuple(strongest(traces, trace.position, min(edges, trace.edges))) if edges else None,
     )
+
+
+def shared_tokens(
+    reading: Reading, full: Float[Tensor, " vocab"], replayed: Float[Tensor, " vocab"], count: int = 10
+) -> tuple[SharedToken, ...]:
+    """The ``count`` likeliest tokens of each of two distributions, each once with both probabilities; by the first."""
+    found = {token.id: token.text for row in (full, replayed) for token in top_tokens(reading, row, count)}
+    both = [SharedToken(text, token, float(full[token]), float(replayed[token])) for token, text in found.items()]
+    return tuple(sorted(both, key=lambda token: -token.full))

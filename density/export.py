@@ -1,13 +1,16 @@
 """Results as JSON, with a schema version: the one serialiser of the command line, the pages and the store."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+from density.circuit import GROUPS, Circuit
 from density.controls import ControlResult
 from density.examine import TraceResult
+from density.explore import Exploration
 from density.health import Health
 from density.models import CatalogueEntry, Model, state
 from density.profile import Prediction, TopToken
@@ -15,15 +18,23 @@ from density.reading import Point, Reading
 from density.traces import RankedEdge
 from density.version import __version__
 
+# Looked up once: two threads that look at the same moment may be told that a library is not installed.
+LIBRARIES = {name: version(name) for name in ("torch", "transformers")}
 PROFILE_SCHEMA = "density.profile/1"
 TRACE_SCHEMA = "density.trace/1"
 MODELS_SCHEMA = "density.models/1"
 CHECK_SCHEMA = "density.check/1"
+EXPLORE_SCHEMA = "density.explore/1"
 
 
 def dumps(document: dict[str, Any]) -> str:
     """Strict JSON: a NaN or infinity is an error, never written; text stays readable."""
     return json.dumps(document, allow_nan=False, ensure_ascii=False)
+
+
+def versions() -> dict[str, str]:
+    """Of what makes the numbers."""
+    return {"density": __version__, **LIBRARIES}
 
 
 def provenance(reading: Reading, health: Health, seed: int) -> dict[str, Any]:
@@ -36,7 +47,7 @@ def provenance(reading: Reading, health: Health, seed: int) -> dict[str, Any]:
         "device": model.device,
         "precision": model.precision,
         "seed": seed,
-        "versions": {"density": __version__, "torch": version("torch"), "transformers": version("transformers")},
+        "versions": versions(),
         "health": asdict(health),
         "text": reading.text,
         "tokens": [asdict(token) for token in reading.tokens],
@@ -126,10 +137,11 @@ def trace_result_json(result: TraceResult) -> dict[str, Any]:
         "total_variation": comparison.total_variation,
         "fidelity": comparison.fidelity,
         "jensen_shannon": comparison.jensen_shannon,
-        "kl_divergence": comparison.kl_divergence,
+        "kl_divergence": comparison.kl_divergence if math.isfinite(comparison.kl_divergence) else None,
         "top_token_agrees": comparison.top_token_agrees,
         "nucleus_recovered": comparison.nucleus_recovered,
         "top_tokens": top_json(result.top_tokens),
+        "tokens": [asdict(token) for token in result.tokens],
         "by_kind": result.composition.by_kind,
         "by_layer": result.composition.by_layer,
         "connected_to_input": result.connected_to_input,
@@ -144,16 +156,49 @@ def trace_result_json(result: TraceResult) -> dict[str, Any]:
     return document
 
 
+def explore_json(reading: Reading, found: Exploration, *, health: Health) -> dict[str, Any]:
+    """One prediction at one size in the schema ``density.explore/1``."""
+    trace, made, circuit = found.result.trace, found.makeup, found.circuit
+    counts, importance = found.heads
+    read_from, weight = found.sources
+    kinds = {group: made.kinds[:, column].tolist() for column, group in enumerate(GROUPS)}
+    return {
+        "schema": EXPLORE_SCHEMA,
+        **provenance(reading, health, found.result.seed),
+        "position": trace.position,
+        "edges_full": trace.edges_full,
+        "full": {"entropy": found.result.full_entropy, "top_tokens": top_json(found.result.full_top_tokens)},
+        "trace": trace_result_json(found.result),
+        "makeup": {"sizes": list(made.sizes), "kinds": kinds, "layers": made.layers.tolist()},
+        "heads": {"edges": counts.tolist(), "importance": importance.tolist()},
+        "sources": {"edges": read_from.tolist(), "importance": weight.tolist()},
+        "circuit": circuit_json(circuit),
+    }
+
+
+def circuit_json(circuit: Circuit) -> dict[str, Any]:
+    """A circuit: its edges in the order they enter, and what is left out."""
+    return {
+        "depths": circuit.depths,
+        "parallel": circuit.parallel,
+        "output": asdict(circuit.output),
+        "edges_left_out": circuit.left_out,
+        "edges": [edge_json(ranked, circuit.parallel) for ranked in circuit.edges],
+    }
+
+
 def control_json(control: ControlResult) -> dict[str, Any]:
     """A control: edges chosen, edges kept with all residual ones, and its distance."""
     return asdict(control)
 
 
 def edge_json(ranked: RankedEdge, parallel: bool) -> dict[str, Any]:
-    """An edge; ``kind`` as edges are counted, the states it joins tell the two skips of a layer apart."""
+    """An edge; ``kind`` as edges are counted, ``write`` tells the two skips of a layer apart."""
     edge = ranked.edge
     return {
         "kind": edge.kind.group,
+        "write": edge.kind.value,
+        "name": str(edge),
         "layer": edge.layer,
         "head": edge.head,
         "expert": edge.expert,

@@ -7,16 +7,37 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from density.errors import NotFinite
+
 NUCLEUS_PERCENTS = (1, 5, 10, 20, 40, 60, 80, 90)
 
 
-def probabilities(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows vocab"]:
-    """Softmax, in float64 so that distances are good to float32's precision and beyond."""
-    return logits.double().softmax(-1)
+def probabilities(
+    logits: Float[Tensor, "*rows vocab"], positions: Sequence[int] | None = None
+) -> Float[Tensor, "*rows vocab"]:
+    """Softmax, in float64 so that distances are good to float32's precision and beyond.
+
+    Args:
+        positions: The token of each row, for the message.
+
+    Raises:
+        NotFinite: A row holds NaN or an infinity.
+    """
+    found = logits.double().softmax(-1)
+    # One of them makes the whole row NaN.
+    bad = found[..., :1].isnan().flatten()
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        where = f"row {row}" if positions is None else f"token {positions[row]}"
+        raise NotFinite(
+            f"the logits after the last layer at {where} are not finite; half precision can overflow: "
+            "try precision float32."
+        )
+    return found
 
 
-def total_variation(p: Float[Tensor, "*rows vocab"], q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
-    """Half the sum of absolute differences, in [0, 1]; fidelity is 1 minus this."""
+def total_variation(p: Float[Tensor, "*#rows vocab"], q: Float[Tensor, "*#rows vocab"]) -> Float[Tensor, "*rows"]:
+    """Half the sum of absolute differences, in [0, 1]; fidelity is 1 minus this. Rows broadcast."""
     return (p - q).abs().sum(-1) / 2
 
 

@@ -199,9 +199,13 @@ def rule_named(name: str) -> Rule:
 
 
 def shares(
-    incoming: Incoming, visible: Bool[Tensor, "query key"], rule: Rule
+    incoming: Incoming, visible: Bool[Tensor, "query key"], rule: Rule, into: str = "a state"
 ) -> tuple[Float[Tensor, "write query"], Float[Tensor, "head query key"] | None]:
-    """The importances of the writes into one state of every token; they sum to 1 over a token's writes (0/0 is 0)."""
+    """The importances of the writes into one state of every token; they sum to 1 over a token's writes (0/0 is 0).
+
+    Raises:
+        NotFinite: Writes too strong for their strengths to be added up; the message has the state's name, ``into``.
+    """
     state = at_least_float32(incoming.state)
     direct = rule.direct(at_least_float32(incoming.direct), state)
     total = direct.sum(0)
@@ -212,6 +216,7 @@ def shares(
         for some, vectors in incoming.heads.chunks():
             heads[some] = rule.heads(vectors, scaled[some], state)
         total = total + heads.sum((0, 2))
+    check_finite(total[:, None], f"the strength of the writes into {into}")
     share = torch.where(total > 0, 1 / total, 0)
     if heads is not None:
         heads = heads.mul_(share[:, None]).masked_fill_(~visible, -torch.inf)
@@ -226,35 +231,43 @@ def run_whole(family: Family, ids: Int[Tensor, " position"], rule: str = "l1") -
 
     Raises:
         BadInput: Unknown rule.
-        NotFinite: A state holds an infinity or NaN; the message names layer and token.
+        NotFinite: A state holds an infinity or NaN; the message names it.
     """
     strength = rule_named(rule)
     state = family.embed(ids)
+    check_finite(state, "the embedding")
     length = len(ids)
-    columns: dict[str, list[Tensor | None]] = {name: [] for name in ("first", "heads", "second", "mlp", "experts")}
+    first, by_head, second, mlp, experts = [], [], [], [], []
     for layer in range(family.layers):
         block = family.block(layer, length)
         state = state.to(block.device)
         final = family.final_norm() if layer == family.layers - 1 else None
         nodes, routing, state = run_block(block, state, final)
-        check_finite(state, layer)
+        check_finite(state, f"the state after layer {layer}")
         visible = block.attention.visible(length)
-        direct, heads = shares(nodes[0], visible, strength)
-        columns["first"].append(direct[0])
-        columns["heads"].append(heads)
+        direct, heads = shares(nodes[0], visible, strength, f"the first state of layer {layer}")
+        first.append(direct[0])
+        assert heads is not None
+        by_head.append(heads)
         if not block.parallel:
-            direct, _ = shares(nodes[1], visible, strength)
-            columns["second"].append(direct[0])
-        columns["mlp"].append(direct[1:].T)
-        columns["experts"].append(routing)
-    stacked = [gathered(column, ids.device) for column in columns.values()]
-    return FullRun(Importances(*stacked), family.final_norm()(state))
+            direct, _ = shares(nodes[1], visible, strength, f"the last state of layer {layer}")
+            second.append(direct[0])
+        mlp.append(direct[1:].T)
+        if routing is not None:
+            experts.append(routing)
+    importances = Importances(
+        residual_attention=stacked(first, ids.device),
+        heads=stacked(by_head, ids.device),
+        residual_mlp=stacked(second, ids.device) if second else None,
+        mlp=stacked(mlp, ids.device),
+        experts=stacked(experts, ids.device) if experts else None,
+    )
+    return FullRun(importances, family.final_norm()(state))
 
 
-def gathered(column: list[Tensor | None], device: torch.device) -> Tensor | None:
-    """One tensor a layer, stacked on ``device``; ``None`` where the layers have none."""
-    present = [tensor.to(device) for tensor in column if tensor is not None]
-    return torch.stack(present) if present else None
+def stacked(layers: list[Tensor], device: torch.device) -> Tensor:
+    """One tensor a layer, wherever each of them is, as one on ``device``."""
+    return torch.stack([tensor.to(device) for tensor in layers])
 
 
 def run_block(
@@ -306,11 +319,14 @@ def run_block(
     return nodes, routing, left
 
 
-def check_finite(state: Float[Tensor, "position d_model"], layer: int) -> None:
-    """Raises `NotFinite`, naming layer and token, if ``state`` holds an infinity or NaN."""
+def check_finite(state: Float[Tensor, "row d_model"], name: str, positions: Int[Tensor, " row"] | None = None) -> None:
+    """Raises `NotFinite`, with the state's ``name`` and the token, if ``state`` holds an infinity or NaN.
+
+    Args:
+        positions: The token of each row; its number unless given.
+    """
     bad = ~torch.isfinite(state).all(-1)
     if bad.any():
-        raise NotFinite(
-            f"the state after layer {layer} at token {int(bad.nonzero()[0])} is not finite; "
-            "half precision can overflow: try precision float32."
-        )
+        row = int(bad.nonzero()[0])
+        token = row if positions is None else int(positions[row])
+        raise NotFinite(f"{name} at token {token} is not finite; half precision can overflow: try precision float32.")

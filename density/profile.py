@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -92,7 +93,7 @@ def auc_log10(curve: Sequence[Point], empty_distance: float) -> float:
 
 
 def parse_positions(positions: str | Iterable[int], length: int) -> list[int]:
-    """Prediction positions, ascending: ``all``, ``last``, ``last:N``, ``I,J,K`` or numbers; negative ones from the end.
+    """Prediction positions, ascending: ``all``, ``last``, ``last:N``, ``I,J,K``, ``I..J``; negative from the end.
 
     Raises:
         BadInput: Not of that form, or outside the text.
@@ -107,9 +108,15 @@ def parse_positions(positions: str | Iterable[int], length: int) -> list[int]:
                 if number < 1:
                     raise ValueError
                 return list(range(max(0, length - number), length))
-            positions = [int(part) for part in positions.split(",")]
+            ends = [[int(end) for end in part.split("..")] for part in positions.split(",")]
+            if any(len(pair) > 2 for pair in ends):
+                raise ValueError
         except ValueError:
-            raise BadInput(f"positions {positions!r}: write all, last, last:N or numbers such as 3,7,-1.") from None
+            raise BadInput(
+                f"positions {positions!r}: write all, last, last:N or numbers such as 3,7,-1 or 3..9."
+            ) from None
+        pairs = [sorted(resolve_position(end, length) for end in pair) for pair in ends]
+        return sorted({position for pair in pairs for position in range(pair[0], pair[-1] + 1)})
     return sorted({resolve_position(position, length) for position in positions})
 
 
@@ -157,7 +164,7 @@ def search_all(
     while unfinished:
         asked = {}
         for position in list(unfinished):
-            step = search(fidelity, lambda index, at=position: frame.distance(at, index))
+            step = search(fidelity, partial(frame.distance, position))
             if isinstance(step, Crossing):
                 unfinished.remove(position)
                 below = None if step.fails is None else frame.point(position, step.fails)
@@ -179,7 +186,7 @@ def sweep_all(
         traces = reading.of_sizes([(position, size) for size in (0.0, *SWEEP_GRID)])
         for _ in reading.measure(traces, check):
             frame.replays[position] += 1
-        distinct = {trace.edges: reading.known(trace) for trace in traces}
+        distinct = {trace.edges: reading.measured(trace) for trace in traces}
         curve = [distinct[edges] for edges in sorted(distinct)]
         found, below = uppermost_crossing(curve, fidelity)
         yield frame.finish(position, found, below, "sweep", tuple(point for point in curve if point.trace.edges))
@@ -199,16 +206,19 @@ class PredictionFrame:
         self.reading = reading
         self.replays = dict.fromkeys(positions, 0)
         self.attained: dict[tuple[int, int], Trace] = {}
-        self.full: dict[int, tuple[float, float | None, tuple[TopToken, ...]]] = {}
+        self.full: dict[int, tuple[float, float | None, tuple[TopToken, ...]]] = reading.described
         reading.traces(positions)
-        empty = reading.empty_probabilities()
         none = reading.of_sizes([(position, 0.0) for position in positions])
-        for start in range(0, len(positions), 16):
-            some = none[start : start + 16]
+        self.attained.update({(trace.position, EMPTY): trace for trace in none})
+        fresh = [trace for trace in none if trace.position not in self.full or not reading.known(trace)]
+        if not fresh:
+            return
+        empty = reading.empty_probabilities()
+        for start in range(0, len(fresh), 16):
+            some = fresh[start : start + 16]
             rows = reading.full_probabilities([trace.position for trace in some])
             for trace, row in zip(some, rows, strict=True):
                 self.full[trace.position] = self.describe(trace.position, row)
-                self.attained[trace.position, EMPTY] = trace
                 reading.record(trace, float(total_variation(row, empty)))
 
     def describe(self, position: int, row: Float[Tensor, " vocab"]) -> tuple[float, float | None, tuple[TopToken, ...]]:
@@ -226,7 +236,7 @@ class PredictionFrame:
     def point(self, position: int, index: int) -> Point:
         """The measured point at lattice ``index``."""
         size = 0.0 if index == EMPTY else LATTICE[index]
-        return self.reading.known(self.reading.of_sizes([(position, size)])[0])
+        return self.reading.measured(self.reading.of_sizes([(position, size)])[0])
 
     def finish(
         self, position: int, found: Point, below: Point | None, name: str, curve: tuple[Point, ...] | None = None
@@ -238,8 +248,8 @@ class PredictionFrame:
         return Prediction(
             position=position,
             context_token=tokens[position].text,
-            next_token=following and following.text,
-            next_id=following and following.id,
+            next_token=following.text if following else None,
+            next_id=following.id if following else None,
             surprisal=surprisal,
             entropy=spread,
             top_tokens=likely,
@@ -248,7 +258,7 @@ class PredictionFrame:
             search=name,
             replays=self.replays[position],
             curve=curve,
-            empty_distance=self.distance(position, EMPTY),
+            empty_distance=self.point(position, EMPTY).total_variation,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 import torch
@@ -12,7 +13,7 @@ from density.errors import BadInput, TooLarge
 from density.fidelity import probabilities, total_variation
 from density.importance import FullRun, run_whole
 from density.models import Model
-from density.replay import KeepTraces, replay
+from density.replay import KeepTraces, replay_together
 from density.traces import Trace, Traces, edge_budget
 
 MAX_TOKENS = 512
@@ -48,7 +49,8 @@ class Reading:
         ids: Their ids, on the model's device.
         run: Importances and outputs of the full run.
         points: Measured replays by position and number of edges.
-        replay_bytes: Bound on a batch of replays' working memory.
+        replay_bytes: Bound on a batch of replays' working memory; `replay_budget` of the model's device by default.
+        described: What `density.profile` says of the full model's distribution at a position, once it has been asked.
     """
 
     model: Model
@@ -58,7 +60,8 @@ class Reading:
     ids: Int[Tensor, " position"]
     run: FullRun
     points: dict[tuple[int, int], Point] = field(default_factory=dict)
-    replay_bytes: int = REPLAY_BYTES
+    replay_bytes: int | None = None
+    described: dict[int, Any] = field(default_factory=dict)
     _traces: Traces | None = None
     _sized: dict[tuple[int, int], Trace] = field(default_factory=dict)
 
@@ -84,7 +87,7 @@ class Reading:
     @torch.no_grad()
     def full_probabilities(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:
         """The full model's next-token distributions, in float64."""
-        return probabilities(self.model.decoder.unembed(self.run.outputs[list(positions)]))
+        return probabilities(self.model.decoder.unembed(self.run.outputs[list(positions)]), positions)
 
     @torch.no_grad()
     def empty_probabilities(self) -> Float[Tensor, " vocab"]:
@@ -95,14 +98,22 @@ class Reading:
 
     def replayed_probabilities(self, traces: Sequence[Trace]) -> Float[Tensor, "trace vocab"]:
         """The next-token distributions that ``traces`` alone produce, in float64; one batch."""
-        keep = KeepTraces(self.traces(trace.position for trace in traces), traces)
-        return probabilities(replay(self.model.decoder, self.ids, keep, self.run.importances.experts))
+        covering = self.traces(trace.position for trace in traces)
+        keeps = [KeepTraces(covering, group) for group in of_like_length(traces)]
+        logits = replay_together(self.model.decoder, self.ids, keeps, self.run.importances.experts)
+        return probabilities(logits, [trace.position for trace in traces])
 
     def known(self, trace: Trace) -> Point | None:
         """The point of ``trace`` if it has been measured; the full graph is 0 from itself by definition."""
         if trace.edges == trace.edges_full:
             return Point(trace, 0.0)
         return self.points.get((trace.position, trace.edges))
+
+    def measured(self, trace: Trace) -> Point:
+        """The point of ``trace``, which has been measured."""
+        point = self.known(trace)
+        assert point is not None
+        return point
 
     def record(self, trace: Trace, distance: float) -> Point:
         """Keeps the measured total variation of ``trace``."""
@@ -124,9 +135,10 @@ class Reading:
 
     def batches(self, traces: Sequence[Trace]) -> Iterator[list[Trace]]:
         """Cuts ``traces``, ascending in position, so that a batch's working memory stays within ``replay_bytes``."""
+        limit = replay_budget(self.model.decoder.device) if self.replay_bytes is None else self.replay_bytes
         batch: list[Trace] = []
         for trace in traces:
-            if batch and (len(batch) + 1) * self.item_bytes(trace.position + 1) > self.replay_bytes:
+            if batch and (len(batch) + 1) * self.item_bytes(trace.position + 1) > limit:
                 yield batch
                 batch = []
             batch.append(trace)
@@ -138,6 +150,17 @@ class Reading:
         decoder = self.model.decoder
         attention = 14 * decoder.heads * length * length
         return attention + 4 * length * (3 * decoder.d_neuron + 8 * decoder.d_model)
+
+
+def of_like_length(traces: Sequence[Trace]) -> list[list[Trace]]:
+    """``traces``, in their order, cut where their length has changed by more than an eighth, and more than 4 tokens."""
+    groups: list[list[Trace]] = []
+    for trace in traces:
+        first = groups[-1][0].position if groups else 0
+        if not groups or abs(trace.position - first) > max(3, first // 8):
+            groups.append([])
+        groups[-1].append(trace)
+    return groups
 
 
 def read(
@@ -162,7 +185,11 @@ def read(
         TooLarge: The importances would not fit in ``memory``; the message has both numbers.
         NotFinite: The run overflowed.
     """
-    ids = tokenise(model, text, max_tokens)
+    return read_ids(model, text, tokenise(model, text, max_tokens), rule, memory)
+
+
+def read_ids(model: Model, text: str, ids: Sequence[int], rule: str, memory: int | None = None) -> Reading:
+    """`read`, of a text whose tokens are known."""
     limit = free_bytes(model.decoder.device) // 2 if memory is None else memory
     wanted = importance_bytes(model, len(ids))
     if wanted > limit:
@@ -173,6 +200,19 @@ def read(
     placed = torch.tensor(ids, device=model.decoder.device)
     run = run_whole(model.decoder, placed, rule)
     return Reading(model, text, rule, split_text(model.tokenizer, ids), placed, run)
+
+
+def extend(reading: Reading, token: int) -> Reading:
+    """The text of ``reading`` with one more token, read anew.
+
+    Raises:
+        BadInput: It would be longer than the model reads.
+    """
+    model, ids = reading.model, [*reading.ids.tolist(), token]
+    longest = getattr(model.decoder.config, "max_position_embeddings", None) or len(ids)
+    if len(ids) > longest:
+        raise BadInput(f"the text has grown to {len(ids)} tokens and the model reads {longest} at most.")
+    return read_ids(model, model.tokenizer.decode(ids), ids, reading.rule)
 
 
 def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]:
@@ -187,6 +227,11 @@ def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]
             "which is no character; remove it or decode the text again."
         ) from None
     ids = model.tokenizer(text, verbose=False)["input_ids"]
+    if max(ids, default=0) >= model.decoder.config.vocab_size:
+        raise BadInput(
+            f"the tokenizer makes token {max(ids)} of this text and the model has {model.decoder.config.vocab_size}: "
+            "they do not belong together, or the text holds a token the model never had."
+        )
     longest = min(max_tokens, getattr(model.decoder.config, "max_position_embeddings", None) or max_tokens)
     if len(ids) > longest:
         raise BadInput(f"the text has {len(ids)} tokens and the limit is {longest}; shorten it or raise the limit.")
@@ -216,4 +261,11 @@ def free_bytes(device: torch.device) -> int:
     """Memory free on ``device``."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return psutil.virtual_memory().available
+
+
+def replay_budget(device: torch.device) -> int:
+    """Bytes a batch of replays may work in: on a CPU, enough to fill its matrices; else a quarter of what is free."""
+    return REPLAY_BYTES if device.type == "cpu" else max(REPLAY_BYTES, free_bytes(device) // 4)

@@ -4,22 +4,26 @@ Attention probabilities are computed as usual and then cut, without renormalisat
 state none of whose kept edges carries anything is exactly 0, because it is never written to, and still takes its
 share of the softmax. Keys, queries and norms come from the cut run's own states.
 
-A batch is a list of items (a prediction and what it keeps); a `Keep` says, a layer at a time, what is kept.
-Rows that nothing kept reads or writes are not computed.
+A batch is a list of items (a prediction and what it keeps); a `Keep` says, a layer at a time, what is kept. Its tokens
+are rows of one tensor, with no padding; attention alone sees them as items, those of a group padded to one length.
+On a CPU, rows that nothing kept reads or writes are not computed; elsewhere finding them would make the device wait,
+and they are computed and left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from density.families import Block, Family
 from density.families.parts import Attention, mix, through
 from density.importance import CHUNK_BYTES, check_finite
 from density.traces import Trace, Traces
+
+ROW_SKIPPING_DEVICES = frozenset({"cpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Kept:
     mlp: Bool[Tensor, "batch query mlp"]
 
 
+@runtime_checkable
 class Keep(Protocol):
     """A batch of predictions and the edges each of them keeps."""
 
@@ -67,19 +72,104 @@ class KeepTraces:
     def layer(self, layer: int) -> Kept:
         some, given = slice(self.length), self.importances
         level, attention, mlp = self.level[:, None], self.attention[:, layer], self.mlp[:, layer]
-        heads = given.heads[layer, :, some, some] >= level[:, :, None, None]
+        entered = torch.where(attention, level, torch.inf)[:, None, :, None]
         residual_mlp = None
         if given.residual_mlp is not None:
             residual_mlp = (given.residual_mlp[layer, some] >= level) & mlp
         return Kept(
             residual_attention=(given.residual_attention[layer, some] >= level) & attention,
-            heads=heads & attention[:, None, :, None],
+            heads=given.heads[layer, :, some, some] >= entered,
             residual_mlp=residual_mlp,
             mlp=(given.mlp[layer, some] >= level[..., None]) & mlp[..., None],
         )
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Where the tokens of a batch are: a row each, group after group, item after item, up to the item's prediction.
+
+    Attributes:
+        shapes: Items and length of each group.
+        positions: The position of each row.
+        outputs: The row of each item's prediction.
+        padded: The row at each place of the groups' (item, position); past an item's end, its last row.
+        places: The place of each row among those.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    positions: Int[Tensor, " rows"]
+    outputs: Int[Tensor, " items"]
+    padded: Int[Tensor, " places"]
+    places: Int[Tensor, " rows"]
+
+    def groups(self, padded: Shaped[Tensor, " places *width"]) -> Iterator[Shaped[Tensor, "item position *width"]]:
+        """``padded``, a view a group."""
+        parts = padded.split([items * length for items, length in self.shapes])
+        return (part.unflatten(0, shape) for part, shape in zip(parts, self.shapes, strict=True))
+
+    def packed(self, masks: Iterable[Tensor]) -> Bool[Tensor, " rows *width"]:
+        """A mask a group, of its items and positions, as one of all rows."""
+        return torch.cat([mask.flatten(0, 1) for mask in masks]).index_select(0, self.places)
+
+
+def lay_out(groups: Sequence[Sequence[int]], device: torch.device) -> Rows:
+    """The rows of a batch whose groups have predictions at these positions."""
+    shapes = tuple((len(group), max(group) + 1) for group in groups)
+    last = torch.tensor([position for group in groups for position in group])
+    outputs = (last + 1).cumsum(0) - 1
+    padded, positions, inside, done = [], [], [], 0
+    for items, length in shapes:
+        some, at = slice(done, done + items), torch.arange(length).expand(items, length)
+        ends = last[some, None]
+        padded.append((outputs[some, None] - ends + torch.minimum(at, ends)).flatten())
+        positions.append(at[at <= ends])
+        inside.append((at <= ends).flatten())
+        done += items
+    places = torch.cat(inside).nonzero()[:, 0]
+    laid = (torch.cat(positions), outputs, torch.cat(padded), places)
+    return Rows(shapes, *(tensor.to(device) for tensor in laid))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Some rows.
+
+    Attributes:
+        mask: ``True`` for each of them.
+        numbers: Which they are; ``None`` where all are computed and those not chosen left out afterwards.
+    """
+
+    mask: Bool[Tensor, " rows"]
+    numbers: Int[Tensor, " chosen"] | None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing to compute."""
+        return self.numbers is not None and len(self.numbers) == 0
+
+    def of(self, rows: Shaped[Tensor, " rows *width"]) -> Shaped[Tensor, " computed *width"]:
+        """Those of ``rows`` that are computed."""
+        return rows if self.numbers is None else rows.index_select(0, self.numbers)
+
+    def back(self, otherwise: Int[Tensor, " #rows"] | int = 0, before: int = 0) -> Int[Tensor, " rows"]:
+        """For each row its number among those computed, after ``before`` others; ``otherwise`` for the rest."""
+        if self.numbers is None:
+            return torch.arange(len(self.mask), device=self.mask.device)
+        return torch.where(self.mask, self.mask.cumsum(0) + (before - 1), otherwise)
+
+    def add(self, state: Float[Tensor, "rows d_model"], write: Float[Tensor, "computed d_model"]) -> None:
+        """Adds to the chosen rows of ``state`` their ``write``."""
+        if self.numbers is None:
+            state.add_(write.masked_fill(~self.mask[:, None], 0))
+        else:
+            state.index_add_(0, self.numbers, write)
+
+
+def choose(mask: Bool[Tensor, " rows"]) -> Chosen:
+    """The rows at which ``mask`` is ``True``; found only where that does not make the device wait for the host."""
+    return Chosen(mask, mask.nonzero()[:, 0] if mask.device.type in ROW_SKIPPING_DEVICES else None)
+
+
 def replay(
     family: Family, ids: Int[Tensor, " position"], keep: Keep, experts: Int[Tensor, "layer position mlp"] | None = None
 ) -> Float[Tensor, "batch vocab"]:
@@ -94,88 +184,114 @@ def replay(
     Raises:
         NotFinite: A state holds an infinity or NaN.
     """
-    *_, last = replay_states(family, ids, keep, experts)
-    outputs = last[torch.arange(len(last)), torch.as_tensor(keep.positions)]
-    return family.unembed(family.final_norm()(outputs))
+    return replay_together(family, ids, [keep], experts)
 
 
+@torch.no_grad()
+def replay_together(
+    family: Family, ids: Int[Tensor, " position"], keeps: Sequence[Keep], experts: Tensor | None = None
+) -> Float[Tensor, "items vocab"]:
+    """`replay` of several groups of items as one batch, in their order; best if those of a group are of like length."""
+    rows = lay_out([keep.positions for keep in keeps], ids.device)
+    *_, last = replay_rows(family, ids, keeps, rows, experts)
+    return family.unembed(family.final_norm()(last.index_select(0, rows.outputs)))
+
+
+@torch.no_grad()
 def replay_states(
     family: Family, ids: Int[Tensor, " position"], keep: Keep, experts: Tensor | None = None
 ) -> Iterator[Float[Tensor, "batch position d_model"]]:
-    """The states at depth 0, then after every layer; one tensor, changed in place: copy what you keep.
+    """The states at every depth, from 0, of items of one length; one tensor, changed in place: copy what you keep.
 
     Raises:
         NotFinite: A state holds an infinity or NaN.
     """
-    length = max(keep.positions) + 1
-    state = family.embed(ids[:length]).expand(len(keep.positions), -1, -1).clone()
-    alive = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
+    rows = lay_out([keep.positions], ids.device)
+    for states in replay_rows(family, ids, [keep], rows, experts):
+        yield states.unflatten(0, rows.shapes[0])
+
+
+def replay_rows(
+    family: Family, ids: Int[Tensor, " position"], keeps: Sequence[Keep], rows: Rows, experts: Tensor | None
+) -> Iterator[Float[Tensor, "rows d_model"]]:
+    """The states at every depth, from 0; one tensor, changed in place."""
+    longest = max(length for _, length in rows.shapes)
+    state = family.embed(ids[:longest]).index_select(0, rows.positions)
+    alive = torch.ones(len(state), dtype=torch.bool, device=state.device)
     yield state
     for layer in range(family.layers):
-        block, kept = family.block(layer, len(ids)), keep.layer(layer)
-        routing = None if experts is None else experts[layer, :length]
-        attended, computed = kept.heads.any(-1).any(1), kept.mlp.any(-1)
-        write = attention_write(block, state, kept.heads, attended, alive)
+        block, kept = family.block(layer, len(ids)), [keep.layer(layer) for keep in keeps]
+        routing = None if experts is None else experts[layer].index_select(0, rows.positions)
+        skip, mlps = rows.packed(group.residual_attention for group in kept), rows.packed(group.mlp for group in kept)
+        attended = choose(rows.packed(any_edge(group.heads) for group in kept))
+        computed = choose(mlps.any(-1))
+        write = attention_write(block, state, rows, [group.heads for group in kept], attended, choose(alive))
         if block.parallel:
-            second = mlp_write(block, state, kept.mlp, computed, routing)
-            carry(state, kept.residual_attention, attended, write)
-            add_rows(state, computed, second)
-            alive = (alive & kept.residual_attention) | attended | computed
+            second = mlp_write(block, state, mlps, computed, routing)
+            carry(state, skip, attended, write)
+            computed.add(state, second)
+            alive = (alive & skip) | attended.mask | computed.mask
         else:
-            carry(state, kept.residual_attention, attended, write)
-            write = mlp_write(block, state, kept.mlp, computed, routing)
-            carry(state, kept.residual_mlp, computed, write)
-            alive = (((alive & kept.residual_attention) | attended) & kept.residual_mlp) | computed
+            carry(state, skip, attended, write)
+            yield state
+            skip_mlp = rows.packed(group.residual_mlp for group in kept if group.residual_mlp is not None)
+            write = mlp_write(block, state, mlps, computed, routing)
+            carry(state, skip_mlp, computed, write)
+            alive = (((alive & skip) | attended.mask) & skip_mlp) | computed.mask
         yield state
-    check_finite(state.flatten(0, 1), family.layers - 1)
+    # What is not finite stays so to the end: nothing is looked at before, and where it began only then.
+    if not torch.isfinite(state).all():
+        find_not_finite(replay_rows(family, ids, keeps, rows, experts), rows, block.parallel)
+
+
+def find_not_finite(states: Iterator[Float[Tensor, "rows d_model"]], rows: Rows, parallel: bool) -> None:
+    """Raises `NotFinite` for the first of ``states``, one a depth, that is not finite, with its layer and token."""
+    check_finite(next(states), "the embedding of a replay", rows.positions)
+    for depth, state in enumerate(states):
+        layer = depth if parallel else depth // 2
+        part = "" if parallel else ("'s attention", "'s MLP")[depth % 2]
+        check_finite(state, f"the state of a replay after layer {layer}{part}", rows.positions)
+
+
+def any_edge(heads: Bool[Tensor, "batch head query key"]) -> Bool[Tensor, "batch query"]:
+    """Whether any head edge into a query is kept; on bytes, of which torch finds the largest many times as fast."""
+    return heads.view(torch.uint8).amax(1).amax(-1).view(torch.bool)
 
 
 def carry(
-    state: Float[Tensor, "batch position d_model"],
-    kept: Bool[Tensor, "batch position"],
-    where: Bool[Tensor, "batch position"],
-    write: Float[Tensor, "rows d_model"],
+    state: Float[Tensor, "rows d_model"],
+    kept: Bool[Tensor, " rows"],
+    where: Chosen,
+    write: Float[Tensor, "computed d_model"],
 ) -> None:
     """One state to the next, in place: the skip where it is kept, and ``write`` added to the rows at ``where``."""
-    state.mul_(kept[..., None])
-    add_rows(state, where, write)
-
-
-def add_rows(
-    state: Float[Tensor, "batch position d_model"],
-    where: Bool[Tensor, "batch position"],
-    write: Float[Tensor, "rows d_model"],
-) -> None:
-    """Adds ``write``, a row for every ``True`` of ``where``, to ``state``."""
-    state.view(-1, state.shape[-1]).index_add_(0, row_numbers(where), write)
-
-
-def row_numbers(where: Bool[Tensor, "batch position"]) -> Int[Tensor, " rows"]:
-    """The rows, batch and position flattened, at which ``where`` is ``True``."""
-    return where.flatten().nonzero()[:, 0]
+    state.mul_(kept[:, None])
+    where.add(state, write)
 
 
 def attention_write(
     block: Block,
-    state: Float[Tensor, "batch position d_model"],
-    heads: Bool[Tensor, "batch head query key"],
-    attended: Bool[Tensor, "batch position"],
-    alive: Bool[Tensor, "batch position"],
-) -> Float[Tensor, "rows d_model"]:
-    """What the kept head edges write, with the output bias: a row for every ``True`` of ``attended``.
+    state: Float[Tensor, "rows d_model"],
+    rows: Rows,
+    heads: Sequence[Tensor],
+    attended: Chosen,
+    alive: Chosen,
+) -> Float[Tensor, "computed d_model"]:
+    """What the kept head edges write into the ``attended`` rows, with the output bias.
 
-    ``alive`` is ``False`` only for states that are exactly 0.
+    ``heads`` are of a group each. A row that is not ``alive`` is exactly 0.
     """
-    attention, (batch, length, d_model) = block.attention, state.shape
-    there, states = row_numbers(attended), state.view(-1, d_model)
-    if len(there) == 0:
-        return states[there]
-    queries = attention.query(through(block.attention_norm, states[there]), there % length)
-    spread = queries.new_zeros(batch * length, *queries.shape[1:])
-    spread[there] = queries
-    keys, values = keys_and_values(block, states, alive)
-    gathered = attend(attention, spread.unflatten(0, (batch, length)), keys, values, heads)
-    return through(block.attention_output_norm, attention.output(gathered.flatten(0, 1)[there].flatten(1)))
+    if attended.nothing:
+        return state[:0]
+    attention, normed = block.attention, through(block.attention_norm, state)
+    queries = attention.query(attended.of(normed), attended.of(rows.positions))
+    queries = queries.index_select(0, attended.back().index_select(0, rows.padded))
+    keys, values = keys_and_values(block, normed, rows, alive)
+    gathered = torch.empty_like(queries)
+    for into, query, key, value, kept in zip(*map(rows.groups, (gathered, queries, keys, values)), heads, strict=True):
+        into.copy_(attend(attention, query, key, value, kept))
+    gathered = gathered.flatten(1).index_select(0, attended.of(rows.places))
+    return through(block.attention_output_norm, attention.output(gathered))
 
 
 def attend(
@@ -188,46 +304,40 @@ def attend(
     """What each head gathers over its kept edges; a few key/value heads at a time where the pattern would be large."""
     group = queries.shape[2] // keys.shape[2]
     step = max(1, CHUNK_BYTES // (4 * kept[:, :group].numel()))
-    parts = []
+    parts, bytes_kept = [], kept.view(torch.uint8)
     for start in range(0, keys.shape[2], step):
         some, served = slice(start, start + step), slice(start * group, (start + step) * group)
         pattern = attention.pattern(queries[:, :, served], keys[:, :, some])
-        parts.append(mix(pattern.mul_(kept[:, served]), values[:, :, some]))
+        parts.append(mix(pattern.mul_(bytes_kept[:, served]), values[:, :, some]))
     return torch.cat(parts, 2) if len(parts) > 1 else parts[0]
 
 
 def keys_and_values(
-    block: Block, states: Float[Tensor, "rows d_model"], alive: Bool[Tensor, "batch position"]
-) -> list[Float[Tensor, "batch position kv_head d_head"]]:
-    """Keys and values of every position; those that are not ``alive`` have the key and value of a zero state."""
-    attention, (batch, length) = block.attention, alive.shape
-    positions = torch.arange(length, device=states.device)
-    there = row_numbers(alive)
-    if len(there) == batch * length:
-        normed, at = through(block.attention_norm, states), positions.repeat(batch)
-        return [projection(normed, at).unflatten(0, (batch, length)) for projection in (attention.key, attention.value)]
-    rows = torch.cat((states.new_zeros(length, states.shape[1]), states[there]))
-    normed, at = through(block.attention_norm, rows), torch.cat((positions, there % length))
-    found = []
-    for projection in (attention.key, attention.value):
-        projected = projection(normed, at)
-        whole = projected[:length].repeat(batch, 1, 1)
-        whole[there] = projected[length:]
-        found.append(whole.unflatten(0, (batch, length)))
-    return found
+    block: Block, normed: Float[Tensor, "rows d_model"], rows: Rows, alive: Chosen
+) -> list[Float[Tensor, "places kv_head d_head"]]:
+    """Keys and values at every place; rows that are not ``alive`` share those of a zero state at their position."""
+    attention = block.attention
+    if alive.numbers is None or len(alive.numbers) > 0.95 * len(normed):
+        read, at, source = normed, rows.positions, rows.padded
+    else:
+        length = max(length for _, length in rows.shapes)
+        zero = through(block.attention_norm, torch.zeros_like(normed[:1])).expand(length, -1)
+        read = torch.cat((zero, alive.of(normed)))
+        at = torch.cat((torch.arange(length, device=normed.device), alive.of(rows.positions)))
+        source = alive.back(rows.positions, length).index_select(0, rows.padded)
+    return [projection(read, at).index_select(0, source) for projection in (attention.key, attention.value)]
 
 
 def mlp_write(
     block: Block,
-    state: Float[Tensor, "batch position d_model"],
-    kept: Bool[Tensor, "batch position mlp"],
-    computed: Bool[Tensor, "batch position"],
-    routing: Int[Tensor, "position mlp"] | None,
-) -> Float[Tensor, "rows d_model"]:
-    """What the kept MLP edges write: a row for every ``True`` of ``computed``."""
-    there, length = row_numbers(computed), state.shape[1]
-    normed = through(block.mlp_norm, state.view(-1, state.shape[-1])[there])
-    writes = block.mlp.writes(normed, None if routing is None else routing[there % length])
+    state: Float[Tensor, "rows d_model"],
+    kept: Bool[Tensor, "rows mlp"],
+    computed: Chosen,
+    routing: Int[Tensor, "rows mlp"] | None,
+) -> Float[Tensor, "computed d_model"]:
+    """What the kept MLP edges write into the ``computed`` rows."""
+    normed = through(block.mlp_norm, computed.of(state))
+    writes = block.mlp.writes(normed, None if routing is None else computed.of(routing))
     if writes.shape[1] > 1:
-        writes = writes * kept.flatten(0, 1)[there, :, None]
+        writes = writes * computed.of(kept)[..., None]
     return through(block.mlp_output_norm, writes.sum(1) if writes.shape[1] > 1 else writes[:, 0])

@@ -241,23 +241,30 @@ def composition(traces: Traces, trace: Trace) -> Composition:
     """Counts the edges of ``trace`` by kind and by layer."""
     kept = kept_edges(traces, trace)
     counts = {kind: mask.flatten(1).sum(1) for kind, mask in kept.items()}
-    by_kind = {group: 0 for group in ("residual", "head", "mlp")}
+    by_group = {group: 0 for group in ("residual", "head", "mlp")}
     for kind, count in counts.items():
-        by_kind[kind.group] += int(count.sum())
-    return Composition(by_kind, sum(counts.values()).tolist())
+        by_group[kind.group] += int(count.sum())
+    return Composition(by_group, torch.stack(list(counts.values())).sum(0).tolist())
 
 
 def entries(traces: Traces, position: int) -> dict[Kind, Float[Tensor, "layer query ..."]]:
     """The threshold at which each edge enters the traces of the prediction at ``position``; ``-inf``: never."""
-    given, which = traces.importances, traces.index[position]
+    which = traces.index[position]
     attention, mlp = traces.widest.attention[which], traces.widest.mlp[which]
+    into = {Kind.RESIDUAL_ATTENTION: attention, Kind.HEAD: attention[..., None, None], Kind.RESIDUAL_MLP: mlp}
+    into[Kind.MLP] = mlp[..., None]
+    return {kind: torch.minimum(given, into[kind]) for kind, given in by_kind(traces.importances).items()}
+
+
+def by_kind(importances: Importances) -> dict[Kind, Float[Tensor, "layer query ..."]]:
+    """Importances, a tensor a kind: (layer, query), then head and key for heads, the MLP's number for MLPs."""
     found = {
-        Kind.RESIDUAL_ATTENTION: torch.minimum(given.residual_attention, attention),
-        Kind.HEAD: torch.minimum(given.heads.transpose(1, 2), attention[..., None, None]),
-        Kind.MLP: torch.minimum(given.mlp, mlp[..., None]),
+        Kind.RESIDUAL_ATTENTION: importances.residual_attention,
+        Kind.HEAD: importances.heads.transpose(1, 2),
+        Kind.MLP: importances.mlp,
     }
-    if given.residual_mlp is not None:
-        found[Kind.RESIDUAL_MLP] = torch.minimum(given.residual_mlp, mlp)
+    if importances.residual_mlp is not None:
+        found[Kind.RESIDUAL_MLP] = importances.residual_mlp
     return found
 
 
@@ -282,12 +289,7 @@ def strongest(traces: Traces, position: int, count: int) -> list[RankedEdge]:
     So every prefix is connected to the output: a path to it has entries at least as large, at larger depths.
     """
     given = traces.importances
-    importance = {
-        Kind.RESIDUAL_ATTENTION: given.residual_attention,
-        Kind.HEAD: given.heads.transpose(1, 2),
-        Kind.RESIDUAL_MLP: given.residual_mlp,
-        Kind.MLP: given.mlp,
-    }
+    importance = by_kind(given)
     found: list[RankedEdge] = []
     for kind, entry in entries(traces, position).items():
         flat = entry.flatten()

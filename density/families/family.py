@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from density.errors import UnsupportedModel
+from density.errors import UnsupportedModel, shown
 from density.families.parts import Attention, Block, HeadProjection, Linear, Mlp, Norm, Rotary
 
 ROPE_TYPES = frozenset({"default", "linear", "dynamic", "yarn", "longrope", "llama3"})
@@ -61,24 +61,26 @@ class Family:
         for name, value in config.to_dict().items():
             if name not in generic and not name.startswith("_") and value not in (None, False):
                 raise UnsupportedModel(
-                    f"{cls.name} model with a setting nobody has looked at: {name}={value!r}. "
+                    f"{cls.name} model with a setting nobody has looked at: {setting(name)}={shown(value)}. "
                     "To support it, see README, 'Add a model'."
                 )
         for name, value in cls.required(config).items():
             found = getattr(config, name, value)
-            if found != value:
-                raise UnsupportedModel(f"{cls.name} model with {name}={found!r}; only {value!r} is supported.")
+            if found != value and (found or value):
+                raise UnsupportedModel(f"{cls.name} model with {name}={shown(found)}; only {value!r} is supported.")
         for kind in set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
-            raise UnsupportedModel(f"{cls.name} model with a layer of type {kind!r}; full and sliding are supported.")
+            raise UnsupportedModel(
+                f"{cls.name} model with a layer of type {shown(kind)}; full and sliding are supported."
+            )
         for rope in cls.rope_settings(config):
             kind = rope.get("rope_type", "default")
             if kind not in ROPE_TYPES:
                 known = ", ".join(sorted(ROPE_TYPES))
-                raise UnsupportedModel(f"{cls.name} model with rope_type={kind!r}; supported: {known}.")
+                raise UnsupportedModel(f"{cls.name} model with rope_type={shown(kind)}; supported: {known}.")
 
     @classmethod
     def required(cls, config: PreTrainedConfig) -> dict[str, Any]:
-        """Settings that must have one value for the parts to be exact."""
+        """Settings that must have one value for the parts to be exact; unset, ``False`` and empty are the same."""
         return {}
 
     @classmethod
@@ -174,6 +176,11 @@ class Family:
         """Logits, in float32 or wider, of rows that have passed the final norm."""
         logits = self.model.lm_head(x)
         return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def setting(name: str) -> str:
+    """A setting's name as a message has it: as it is if it is one, else as any text."""
+    return name if name.isidentifier() and len(name) <= 60 else shown(name)
 
 
 def linear(module: nn.Module) -> Linear:

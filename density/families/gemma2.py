@@ -19,7 +19,7 @@ GEMMA_SETTINGS = SHARED_SETTINGS | {
 
 
 class Gemma2(Llama):
-    """The embedding scales itself; Hugging Face's fused attention leaves out the score cap, so its eager one is used."""
+    """The embedding scales itself; Hugging Face's fused attention leaves out the score cap: its eager one is used."""
 
     name = "gemma2"
     settings = GEMMA_SETTINGS
@@ -27,7 +27,7 @@ class Gemma2(Llama):
 
     @classmethod
     def required(cls, config: PreTrainedConfig) -> dict[str, Any]:
-        return {"use_bidirectional_attention": config.use_bidirectional_attention or None}
+        return {"use_bidirectional_attention": False}
 
     def block(self, layer: int, length: int) -> Block:
         module = self.model.model.layers[layer]

@@ -68,14 +68,19 @@ class Norm:
             x = x - x.mean(-1, keepdim=True)
         return torch.rsqrt(x.square().mean(-1) + self.eps)
 
-    def linearised(self, x: Float[Tensor, "*rows width"], at: Float[Tensor, "*rows width"]) -> Tensor:
-        """``x`` through the norm as it acts at ``at``: linear in ``x``, so parts of a state stay additive."""
+    def linearised(
+        self, x: Float[Tensor, "*writes width"], at: Float[Tensor, "*rows width"]
+    ) -> Float[Tensor, "*writes width"]:
+        """``x`` through the norm as it acts at ``at`` (which broadcasts): linear in ``x``, so parts stay additive."""
         return self.direction(x) * self.inverse_scale(at)[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Rotary position embedding of the first ``cos.shape[-1]`` dimensions, halves paired (not interleaved)."""
+    """Rotary position embedding of the first ``cos.shape[-1]`` dimensions, halves paired (not interleaved).
+
+    The tables may be wider than what is turned: OLMo keeps them in float32.
+    """
 
     cos: Float[Tensor, "position rotated"]
     sin: Float[Tensor, "position rotated"]
@@ -83,11 +88,11 @@ class Rotary:
     def __call__(
         self, x: Float[Tensor, "rows heads d_head"], positions: Int[Tensor, " rows"]
     ) -> Float[Tensor, "rows heads d_head"]:
-        cos, sin = self.cos[positions, None], self.sin[positions, None]
+        cos, sin = self.cos.index_select(0, positions)[:, None], self.sin.index_select(0, positions)[:, None]
         width = cos.shape[-1]
         turned, rest = x[..., :width], x[..., width:]
-        first, second = turned.chunk(2, dim=-1)
-        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
+        signed = torch.cat((-sin[..., : width // 2], sin[..., width // 2 :]), dim=-1)
+        turned = (turned * cos).addcmul_(turned.roll(width // 2, -1).to(cos.dtype), signed).to(x.dtype)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
@@ -162,8 +167,8 @@ class Attention:
         scores = at_least_float32(scores).view(batch, count, length, keys.shape[1])
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
-        hidden = ~self.visible(length)
-        return scores.masked_fill_(hidden, -torch.inf).softmax(dim=-1).to(queries.dtype)
+        ceiling = torch.where(self.visible(length), torch.inf, -torch.inf).to(scores.dtype)
+        return torch.minimum(scores, ceiling, out=scores).softmax(dim=-1).to(queries.dtype)
 
 
 def mix(
@@ -194,8 +199,10 @@ class Mlp:
     def route(self, x: Float[Tensor, "rows d_model"]) -> None:
         """No experts to choose from."""
 
-    def writes(self, x: Float[Tensor, "rows d_model"], routing: None = None) -> Float[Tensor, "rows 1 d_model"]:
-        """The one write of each row."""
+    def writes(
+        self, x: Float[Tensor, "rows d_model"], routing: Int[Tensor, "rows mlp"] | None = None
+    ) -> Float[Tensor, "rows 1 d_model"]:
+        """The one write of each row; there is no ``routing``."""
         return self.down(self.neurons(x))[:, None]
 
 
@@ -229,13 +236,12 @@ class Experts:
         return chosen if self.shared is None else torch.nn.functional.pad(chosen, (0, 1), value=-1)
 
     def writes(
-        self, x: Float[Tensor, "rows d_model"], routing: Int[Tensor, "rows mlp"]
+        self, x: Float[Tensor, "rows d_model"], routing: Int[Tensor, "rows mlp"] | None
     ) -> Float[Tensor, "rows mlp d_model"]:
         """Each routed expert's output times its gate; gates are those of ``x``, whoever chose the experts."""
+        assert routing is not None
         chosen = routing[:, : self.top_k]
-        gates = self.router(x).float().softmax(-1).gather(1, chosen)
-        if self.renormalise:
-            gates = gates / gates.sum(-1, keepdim=True)
+        gates = self.gates(x, chosen)
         writes = x.new_zeros(*routing.shape, x.shape[-1])
         for expert in chosen.unique().tolist():
             rows, place = (chosen == expert).nonzero(as_tuple=True)
@@ -245,6 +251,23 @@ class Experts:
         if self.shared is not None and self.shared_gate is not None:
             writes[:, -1] = self.shared.writes(x)[:, 0] * self.shared_gate(x).sigmoid()
         return writes
+
+    def gates(self, x: Float[Tensor, "rows d_model"], chosen: Int[Tensor, "rows top_k"]) -> Float[Tensor, "rows top_k"]:
+        """What each of the ``chosen`` experts' outputs is multiplied by, in float32."""
+        gates = self.router(x).float().softmax(-1).gather(1, chosen)
+        return gates / gates.sum(-1, keepdim=True) if self.renormalise else gates
+
+    def expert_neurons(
+        self, x: Float[Tensor, "1 d_model"], routing: Int[Tensor, "1 mlp"], expert: int
+    ) -> tuple[Float[Tensor, " neuron"], Float[Tensor, "d_model neuron"]]:
+        """What one expert's neurons (-1: the shared one's) pass on at a row, times its gate; their output weights."""
+        if expert < 0:
+            assert self.shared is not None and self.shared_gate is not None
+            return (self.shared.neurons(x) * self.shared_gate(x).sigmoid())[0], self.shared.down.weight
+        chosen = routing[:, : self.top_k]
+        gate, up = torch.nn.functional.linear(x, self.gate_up[expert]).chunk(2, dim=-1)
+        share = self.gates(x, chosen)[chosen == expert].to(x.dtype)
+        return (self.activation(gate) * up * share)[0], self.down[expert]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,103 @@
+"""A trace as something to look at: the circuit that is drawn, and what traces of every size are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from density.graph import Kind, State
+from density.reading import Reading
+from density.traces import RankedEdge, Trace, Traces, by_kind, entries, strongest
+
+GROUPS = ("residual", "head", "mlp")
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """The part of a trace that is drawn: a smaller trace, so that it is connected too.
+
+    Attributes:
+        trace: What is drawn.
+        edges: Its edges, in the order they enter.
+        left_out: How many edges of the larger trace are not drawn.
+        parallel: Whether the model's blocks are parallel.
+        depths: Depth of the output state; the embeddings are at 0.
+    """
+
+    trace: Trace
+    edges: tuple[RankedEdge, ...]
+    left_out: int
+    parallel: bool
+    depths: int
+
+    @property
+    def output(self) -> State:
+        """The state that makes the prediction."""
+        return State(self.depths, self.trace.position)
+
+
+def draw(reading: Reading, trace: Trace, most: int) -> Circuit:
+    """The largest trace within ``trace`` of at most ``most`` edges, to be drawn.
+
+    Where even the first level has more edges than that, its first ``most`` are drawn: still connected to the output.
+    """
+    traces = reading.traces([trace.position])
+    (inside,) = traces.largest([trace.position], [min(most, trace.edges)])
+    edges = strongest(traces, trace.position, inside.edges or min(most, trace.edges))
+    parallel = reading.run.importances.parallel
+    depths = reading.model.decoder.layers * (1 if parallel else 2)
+    return Circuit(inside, tuple(edges), trace.edges - len(edges), parallel, depths)
+
+
+@dataclass(frozen=True, slots=True)
+class Makeup:
+    """What traces of one prediction are made of, size by size.
+
+    Attributes:
+        sizes: Of the traces, as shares of the full graph.
+        kinds: Share of each trace's edges by kind: residual, head, MLP (`GROUPS`); 0 for an empty trace.
+        layers: Share of each trace's edges by layer.
+    """
+
+    sizes: tuple[float, ...]
+    kinds: Float[Tensor, "trace kind"]
+    layers: Float[Tensor, "trace layer"]
+
+
+@torch.no_grad()
+def makeup(traces: Traces, picked: Sequence[Trace]) -> Makeup:
+    """The make-up of each trace of ``picked``, all of one prediction."""
+    (position,) = {trace.position for trace in picked}
+    levels = torch.tensor([trace.level for trace in picked], dtype=torch.float64)
+    counts = {}
+    for kind, entry in entries(traces, position).items():
+        rows = entry.flatten(1).double().cpu().sort(-1).values
+        inside = rows.shape[1] - torch.searchsorted(rows, levels.expand(len(rows), -1).contiguous())
+        counts[kind] = inside.T
+    total = torch.stack(list(counts.values())).sum(0)
+    every = total.sum(1, keepdim=True).clamp(min=1)
+    groups = [sum((count.sum(1) for kind, count in counts.items() if kind.group == group), 0) for group in GROUPS]
+    kinds = torch.stack([torch.as_tensor(group).expand(len(picked)) for group in groups], 1)
+    return Makeup(tuple(trace.size for trace in picked), kinds / every, total / every)
+
+
+@torch.no_grad()
+def head_map(traces: Traces, trace: Trace) -> tuple[Int[Tensor, "layer head"], Float[Tensor, "layer head"]]:
+    """How many edges each head has in ``trace``, and the sum of their importances."""
+    entry = entries(traces, trace.position)[Kind.HEAD]
+    inside = entry >= trace.level
+    importance = by_kind(traces.importances)[Kind.HEAD]
+    return inside.sum((1, 3)), torch.where(inside, importance, 0).sum((1, 3))
+
+
+@torch.no_grad()
+def sources(traces: Traces, trace: Trace) -> tuple[Int[Tensor, " position"], Float[Tensor, " position"]]:
+    """How many head edges of ``trace`` read from each token at another position, and the sum of their importances."""
+    entry = entries(traces, trace.position)[Kind.HEAD]
+    inside = entry >= trace.level
+    inside.diagonal(dim1=1, dim2=3).fill_(False)
+    importance = by_kind(traces.importances)[Kind.HEAD]
+    length = trace.position + 1
+    return inside.sum((0, 1, 2))[:length], torch.where(inside, importance, 0).sum((0, 1, 2))[:length]

@@ -1,0 +1,119 @@
+"""Does density fall as the context grows? Over the predictions of a corpus, and within each of its texts.
+
+The context of a prediction is all its text has before it, so a mean at one length is over other tokens, and at great
+lengths over fewer texts, than at another; within a text, each length has one prediction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from density.errors import BadInput
+from density.statistics import Estimate, correlation, mean
+
+Row = Mapping[str, Any]
+
+# A rank correlation of fewer predictions says next to nothing.
+FEWEST_PREDICTIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Predictions with contexts of like length.
+
+    Attributes:
+        first: Shortest, in tokens.
+        last: Longest.
+        mean: Of their measure; the interval draws whole texts.
+    """
+
+    first: int
+    last: int
+    mean: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The rank correlation of length and measure within one text.
+
+    Attributes:
+        text_id: Which text.
+        rho: Spearman's.
+        predictions: It is of.
+    """
+
+    text_id: str
+    rho: float
+    predictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """All texts' correlations.
+
+    Attributes:
+        texts: Those that have one, in their order.
+        mean: Of them; the interval draws texts.
+        negative: How many are below 0.
+        left_out: Texts with fewer than `FEWEST_PREDICTIONS` predictions, or with a constant measure.
+    """
+
+    texts: tuple[Within, ...]
+    mean: Estimate
+    negative: int
+    left_out: int
+
+
+def measured(rows: Sequence[Row], model: str, measure: str) -> list[Row]:
+    """The rows of one model that have the measure.
+
+    Raises:
+        BadInput: There are none, or only one a text: nothing grows there.
+    """
+    found = [row for row in rows if row["model"] == model and row[measure] is not None]
+    if not found:
+        raise BadInput(f"the dataset has no {measure} by {model}; measure it, or choose another.")
+    if len({row["text_id"] for row in found}) == len(found):
+        raise BadInput(
+            "the dataset has one prediction a text, so that no context grows in it; "
+            "measure every prediction: python -m density corpus TEXTS --out FOLDER --positions all"
+        )
+    return found
+
+
+def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
+    """The mean measure of predictions that see 1, 2, 3-4, 5-8, ... tokens; without lengths that no row has.
+
+    Args:
+        rows: Of one model, each with a ``position``: of the last token that the prediction sees, from 0.
+        measure: A column that all of them have.
+    """
+    bins: dict[int, list[Row]] = {}
+    for row in rows:
+        bins.setdefault(row["position"].bit_length(), []).append(row)
+    return [
+        Bin(
+            2 ** (power - 1) + 1 if power else 1,
+            2**power,
+            mean([row[measure] for row in bins[power]], [row["text_id"] for row in bins[power]]),
+        )
+        for power in sorted(bins)
+    ]
+
+
+def per_text(rows: Sequence[Row], measure: str = "density") -> Trends:
+    """The correlation of context length and measure in every text of one model's rows."""
+    texts: dict[str, list[Row]] = {}
+    for row in rows:
+        texts.setdefault(row["text_id"], []).append(row)
+    found = []
+    for text_id, members in texts.items():
+        if len(members) < FEWEST_PREDICTIONS:
+            continue
+        rho = correlation(np.array([[row["position"], row[measure]] for row in members], float))
+        if np.isfinite(rho):
+            found.append(Within(text_id, rho, len(members)))
+    negative = sum(one.rho < 0 for one in found)
+    return Trends(tuple(found), mean([one.rho for one in found]), negative, len(texts) - len(found))
