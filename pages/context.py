@@ -1,0 +1,38 @@
+"""Context: one prediction with more and more of the text before it, and a corpus by context length."""
+
+import streamlit as st
+
+from pages.parts import context_corpus, context_growth, engine
+from pages.parts.inputs import KEPT
+from pages.parts.page import init
+
+ABOUT = (
+    "Does context make a prediction cheaper? The same token is predicted again and again, with more and more of the "
+    "text before it; or all predictions of a corpus are put in order by how much they see."
+)
+VIEWS = {"text": "One prediction", "corpus": "A corpus"}
+
+
+def main() -> None:
+    """The page."""
+    init()
+    context_growth.restore(list(VIEWS))
+    st.title("Context")
+    st.caption(ABOUT)
+    service = engine.required()
+    view = st.segmented_control(
+        "Look at",
+        list(VIEWS),
+        format_func=VIEWS.__getitem__,
+        key="context-view",
+        required=True,
+        label_visibility="collapsed",
+        **KEPT,
+    )
+    if view == "corpus":
+        context_corpus.show()
+    else:
+        context_growth.show(service)
+
+
+main()

@@ -1,0 +1,280 @@
+"""A corpus: texts from a file or the sample, measured in the background into a dataset, and taken home."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from density.errors import DensityError
+from density.limits import limits
+from density.serving.jobs import Snapshot, State
+from density.serving.question import DEFAULT_MODEL, FIDELITY_RANGE, POSITIONS, RULES, SEARCHES
+from pages.parts import datasets, engine
+from pages.parts.inputs import FIDELITY_HELP, KEPT, RULE_HELP, SEARCH_HELP, counted, duration
+from pages.parts.page import init, literal, sentence
+
+if TYPE_CHECKING:
+    from density.corpus.sources import Text
+    from density.serving.corpora import Request
+    from density.serving.service import Service
+
+PAGE = "corpus-"
+POLL_SECONDS = 0.4
+SAMPLE, FILE = "the sample", "a file"
+TYPES = ["txt", "tsv", "csv", "jsonl", "parquet"]
+MOST_TOKENS = 4096
+MOST_SHOWN = 50
+ABOUT = (
+    "Many texts by one or several models, a row for each prediction, in a dataset that any reader of Parquet opens. "
+    "What is measured is kept text by text: stopped, or asked for again with the same settings, a run goes on."
+)
+SAMPLE_HELP = (
+    "The texts that come with this explorer: prose, verse, dialogue, code, mathematics, other languages, rare words "
+    "and minimal pairs, each with its source."
+)
+FILE_HELP = (
+    "In UTF-8: .txt has one text a line; of the others a column holds the texts. Columns id, theme and pair are "
+    "carried along."
+)
+COLUMN_HELP = (
+    "The column with the texts. Unless one is chosen it is text or context; a .tsv or .csv whose first line has "
+    "neither has no header, and its texts are the first column."
+)
+MODELS_HELP = (
+    "Each measures every text. The catalogue's models; or type a hub id (org/name@revision), a folder, or the path of "
+    "a .gguf file."
+)
+POSITIONS_HELP = "Which predictions of every text: the one after its last token, those of its last 16, or all."
+CONTROLS_HELP = (
+    "At each size of a sweep also as many edges grown at random, and all edges but the trace's: three times as many "
+    "replays."
+)
+LIMIT_HELP = "So many of the texts, drawn with the seed: the same ones every time."
+SEED_HELP = "Of the draw, and of the random control."
+TOKENS_HELP = "A longer text is not measured: its row says so."
+FINDINGS_HELP = "The papers' claims and figures, as this data has them."
+COMMAND_HELP = "Where this project is installed it makes the same dataset; with --workers or --dask on more machines."
+
+
+def main() -> None:
+    """The page."""
+    init()
+    st.title("Corpus")
+    st.caption(ABOUT)
+    service = engine.required()
+    if service.limits.read_only:
+        st.info("This server keeps nothing for its visitors: measure corpora by the command line elsewhere.")
+        return
+    request, column = ask(service)
+    if request is not None:
+        offer_run(service, request, column)
+    if f"{PAGE}job" in st.session_state:
+        asked, job = st.session_state[f"{PAGE}job"]
+        running = not job.poll().finished
+        st.fragment(follow, run_every=POLL_SECONDS if running else None)(asked, running)
+
+
+def ask(service: "Service") -> "tuple[Request | None, str | None]":
+    """Draws the widgets; returns what they ask, or ``None`` after saying what is lacking; and the column chosen."""
+    from density.corpus.rows import Measure
+    from density.serving.corpora import Request
+
+    with st.sidebar:
+        models = ask_models(service)
+        positions = st.segmented_control(
+            *("Predictions", list(POSITIONS)[::-1]),
+            format_func=POSITIONS.__getitem__,
+            key=f"{PAGE}positions",
+            default="last",
+            required=True,
+            help=POSITIONS_HELP,
+            **KEPT,
+        )
+        search = st.segmented_control(
+            *("Measure by", list(SEARCHES)),
+            format_func=SEARCHES.__getitem__,
+            key=f"{PAGE}search",
+            default="lattice",
+            required=True,
+            help=SEARCH_HELP,
+            **KEPT,
+        )
+        sweep = search == "sweep"
+        controls = st.checkbox("Controls", key=f"{PAGE}controls", disabled=not sweep, help=CONTROLS_HELP, **KEPT)
+        fidelity = st.slider(
+            *("Fidelity", *FIDELITY_RANGE, 0.8),
+            step=0.01,
+            format="percent",
+            key=f"{PAGE}fidelity",
+            help=FIDELITY_HELP,
+            **KEPT,
+        )
+        rule = st.selectbox(
+            *("Importance of an edge", list(RULES)),
+            format_func=RULES.__getitem__,
+            key=f"{PAGE}rule",
+            help=RULE_HELP,
+            **KEPT,
+        )
+        most = min(MOST_TOKENS, limits().tokens)
+        tokens = st.number_input(
+            *("Token limit", 1, most, min(512, most)), step=1, key=f"{PAGE}tokens", help=TOKENS_HELP, **KEPT
+        )
+        seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=f"{PAGE}seed", help=SEED_HELP, **KEPT)
+    found = ask_texts(seed)
+    if found is None:
+        return None, None
+    source, texts, column = found
+    if not models:
+        st.warning("No model is chosen; choose one or more in the side bar.")
+        return None, None
+    measure = Measure(positions or "last", fidelity, sweep, sweep and controls, seed, rule, tokens)
+    return Request(source, tuple(texts), tuple(models), measure), column
+
+
+def ask_models(service: "Service") -> list[str]:
+    """The models."""
+    names = list(dict.fromkeys([*service.catalogue(), *service.in_memory()]))
+    first = [name for name in (DEFAULT_MODEL, *names) if name in names][:1]
+    chosen = st.multiselect(
+        *("Models", names),
+        default=first,
+        key=f"{PAGE}models",
+        accept_new_options=limits().free_names,
+        help=MODELS_HELP,
+        **KEPT,
+    )
+    return list(dict.fromkeys(name.strip() for name in chosen if name.strip()))
+
+
+def ask_texts(seed: int) -> "tuple[str, list[Text], str | None] | None":
+    """The name of the texts' source, the texts and the column chosen; ``None`` after saying what is lacking."""
+    kind = st.segmented_control(
+        "Texts", [SAMPLE, FILE], default=SAMPLE, key=f"{PAGE}source", required=True, help=SAMPLE_HELP, **KEPT
+    )
+    name, content, column = "sample", b"", None
+    if kind == FILE:
+        given = st.file_uploader("File", TYPES, key=f"{PAGE}file", help=FILE_HELP)
+        if given is None:
+            st.info("Choose a file with texts.")
+            return None
+        name, content = datasets.safe(given.name), given.getvalue()
+        columns = datasets.columns_of(name, content)
+        if columns:
+            column = st.selectbox(
+                *("Column", columns),
+                index=None,
+                key=f"{PAGE}column",
+                help=COLUMN_HELP,
+                placeholder="text, context, or the first",
+            )
+    limit = st.number_input(
+        "Texts at most", 1, 10**6, None, step=1, key=f"{PAGE}limit", help=LIMIT_HELP, placeholder="all", **KEPT
+    )
+    try:
+        return name, datasets.read_texts(name, content, column, limit, seed), column
+    except DensityError as error:
+        st.error(literal(sentence(error)))
+        return None
+
+
+def offer_run(service: "Service", request: "Request", column: str | None) -> None:
+    """What a run will measure, the button, and the command that does the same."""
+    from density.findings.data import command
+    from density.serving.corpora import finished, measure_corpus
+
+    total = len(request.texts) * len(request.models)
+    button, outlook = st.columns([1, 5], vertical_alignment="center")
+    run = button.button("Run", type="primary", width="stretch", key=f"{PAGE}run")
+    done = finished(request)
+    there = f" {done} of {total} are there already." if done else ""
+    what = f"{counted(len(request.texts), 'text')} by {counted(len(request.models), 'model')}: {total} to measure."
+    outlook.caption(literal(f"{what}{there} Dataset {request.name}."))
+    if run:
+        before = st.session_state.get(f"{PAGE}job")
+        if before is not None:
+            before[1].cancel()
+        try:
+            job = measure_corpus(service, request, engine.visitor())
+        except DensityError as error:
+            st.error(literal(sentence(error)))
+            return
+        st.session_state[f"{PAGE}job"] = (request, job)
+    with st.expander("The command line that does the same"):
+        settings = {**request.settings, "opened": {}}
+        st.code(command(request.name, settings, column), language="bash", wrap_lines=True)
+        st.caption(COMMAND_HELP)
+
+
+def follow(request: "Request", running: bool) -> None:
+    """One look at the run; the page is drawn again when it has ended."""
+    seen = st.session_state[f"{PAGE}job"][1].poll()
+    if running and seen.finished:
+        st.rerun()
+    if not seen.finished:
+        show_progress(seen)
+        return
+    if seen.state is State.FAILED:
+        st.error(literal(sentence(seen.error or "")))
+    elif seen.state is State.STOPPED:
+        st.info("Stopped. What is finished is kept: Run goes on from there.")
+    else:
+        st.success(f"Finished in {duration(seen.seconds)}.")
+    try:
+        show_result(request, datasets.fingerprint(request.folder))
+    except (DensityError, OSError) as error:
+        if seen.state is not State.FAILED:
+            st.error(literal(sentence(error)))
+
+
+def show_progress(seen: Snapshot) -> None:
+    """How far a run is, and the button that stops it."""
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    progress = seen.subject
+    with bar:
+        st.progress(progress.share if progress else 0.0, text=literal(sentence(doing(seen))))
+    if button.button("Stop", width="stretch", key=f"{PAGE}stop"):
+        st.session_state[f"{PAGE}job"][1].cancel()
+        st.rerun(scope="fragment")
+
+
+def doing(seen: Snapshot) -> str:
+    """A running job's state in words."""
+    if seen.state is State.QUEUED:
+        return f"waiting, {seen.ahead} before this" if seen.ahead else "waiting"
+    if seen.subject is None:
+        return seen.stage or "starting"
+    progress = seen.subject
+    said = f"{progress.stage}: {progress.before + progress.now} of {progress.total} texts"
+    if progress.left is not None:
+        said += f", {60 * progress.rate:.2g} a minute, {duration(progress.left)} left"
+    return f"{said}. It goes on while this tab is open"
+
+
+def show_result(request: "Request", files: tuple[tuple[str, int], ...]) -> None:
+    """What there is of a dataset: how much, what failed, the files, and the way to its findings."""
+    frame = datasets.read_states(str(request.folder), files)
+    failed = frame[frame["error"].notna()]
+    measured = frame[frame["error"].isna()]
+    if frame.empty:
+        return
+    texts = measured["text_id"].nunique()
+    st.markdown(f"**{len(measured):,} predictions of {counted(texts, 'text')}** in {literal(request.name)}")
+    if len(failed):
+        st.warning(f"{counted(len(failed), 'text')} could not be measured; their rows say why.")
+        shown = failed[["model", "text_id", "error"]].head(MOST_SHOWN)
+        st.dataframe(shown, hide_index=True, alt="Texts that could not be measured")
+    if measured.empty:
+        return
+    with st.container(horizontal=True):
+        datasets.offer_table(request.folder)
+        if st.button("Findings", key=f"{PAGE}findings", type="primary", help=FINDINGS_HELP):
+            st.session_state["findings-asked"] = [request.name]
+            try:
+                st.switch_page("pages/findings.py")
+            except StreamlitAPIException:
+                # This page was opened by its own address before app.py had named the others.
+                st.info("It is ready: go to Findings, in the list of pages.")
+
+
+main()

@@ -1,0 +1,114 @@
+"""The trace as a graph on the grid of tokens and depths, a component of our own; assets/circuit has how it behaves."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from density.charts import KIND_COLOURS
+from density.layout import find, first, lay_out, picked, signature, size_of
+from density.serving.jobs import Snapshot
+from density.serving.question import Question
+from density.view import visible
+from pages.parts.asking import ask
+from pages.parts.page import ASSETS
+from pages.parts.picked import show_picked
+
+if TYPE_CHECKING:
+    from density.serving.service import Service
+
+MOST = (50, 100, 200, 400, 1000, 2000)
+CIRCUIT_HELP = (
+    "The states (circles) of the trace at each token and depth, the embeddings below and the prediction above, and the "
+    "edges between them, wider the more important. "
+    "Only the first edges to enter the trace are drawn; they are a trace too, connected to the prediction."
+)
+MOST_HELP = (
+    "At most how many edges to draw, those that enter first as the threshold falls. Edges that enter together are "
+    "drawn together."
+)
+
+mount = st.components.v2.component(
+    "density_circuit",
+    js=(ASSETS / "circuit" / "component.js").read_text(encoding="utf-8"),
+    css=(ASSETS / "circuit" / "component.css").read_text(encoding="utf-8"),
+)
+
+
+@st.fragment
+def show(service: "Service", question: Question, found: Mapping[str, Any]) -> None:
+    """The circuit of an exploration, and below it what is picked in it.
+
+    Args:
+        service: To be asked for more.
+        question: What ``found`` answers.
+        found: In the schema ``density.explore/1``.
+    """
+    from density.explore import DRAWN
+    from density.serving import answers
+
+    heading, choice = st.columns([3, 2], vertical_alignment="bottom")
+    heading.subheader("Circuit", help=CIRCUIT_HELP)
+    with choice:
+        most = st.select_slider(
+            "Edges to draw", MOST, DRAWN, key="circuit-most", help=MOST_HELP, persist_state="session"
+        )
+    if most <= DRAWN or found["circuit"]["edges_left_out"] == 0:
+        show_circuit(service, question, found, first(found["circuit"], most))
+        return
+
+    def draw(seen: Snapshot) -> None:
+        if seen.finished:
+            show_circuit(service, question, found, seen.results[0])
+
+    given = {"position": found["position"], "size": size_of(found), "most": most}
+    ask(service, question, "circuit-asked", answers.circuit, draw, **given)
+    if not st.session_state["circuit-asked"][1].poll().finished:
+        # Until more edges are there, those at hand stay.
+        show_circuit(service, question, found, found["circuit"])
+
+
+def show_circuit(service: "Service", question: Question, found: Mapping[str, Any], circuit: Mapping[str, Any]) -> None:
+    """The graph, and what is picked in it."""
+    about = [question.model, question.text, question.rule, found["position"]]
+    laid = lay_out(circuit, [token["text"] for token in found["tokens"]])
+    name = signature(laid)
+
+    def choose() -> None:
+        chosen = picked(st.session_state["circuit-graph"].get("picked"), name, laid, circuit)
+        if chosen is not None:
+            st.session_state["circuit-picked"] = (about, chosen)
+
+    of, chosen = st.session_state.get("circuit-picked", (None, None))
+    place = find(chosen, laid, circuit) if of == about else None
+    data = {
+        "circuit": name,
+        "drawing": laid,
+        "colours": KIND_COLOURS,
+        "said": count_words(circuit),
+        "predicts": visible(found["full"]["top_tokens"][0]["text"]),
+        "picked": place,
+    }
+    # The browser gets strict JSON or nothing.
+    json.dumps(data, allow_nan=False)
+    mount(key="circuit-graph", data=data, on_picked_change=choose)
+    if place is None:
+        st.caption("Click a state or an edge to look into it; with keys: Tab to the graph, arrows, Enter.")
+        return
+    show_picked(service, question, found, circuit, chosen, lambda edge: choose_edge(about, edge))
+
+
+def choose_edge(about: list[Any], edge: Mapping[str, Any]) -> None:
+    """Picks an edge of the circuit, from a list instead of the graph."""
+    st.session_state["circuit-picked"] = (about, {"edge": edge})
+
+
+def count_words(circuit: Mapping[str, Any]) -> str:
+    """How much of the trace is drawn."""
+    drawn, left = len(circuit["edges"]), circuit["edges_left_out"]
+    if drawn + left == 0:
+        return "The trace is empty: it has no edges."
+    if left == 0:
+        return f"All {drawn:,} edges of the trace."
+    return f"The first {drawn:,} of the trace's {drawn + left:,} edges; {left:,} are left out."

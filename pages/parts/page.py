@@ -1,0 +1,42 @@
+"""What every page begins with, and text from outside made safe to show."""
+
+import re
+from pathlib import Path
+
+import streamlit as st
+
+from density.errors import BadInput
+from density.limits import limits
+from pages.parts.serve import know_address
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+TITLE = "Density explorer"
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+
+
+def init() -> None:
+    """The first call of app.py and of every page: one opened by its own address may run without app.py."""
+    st.set_page_config(page_title=TITLE, page_icon=str(ASSETS / "logo.svg"), layout="wide")
+    st.logo(str(ASSETS / "logo.svg"), size="large")
+    know_address()
+    try:
+        limits()
+    except BadInput as error:
+        st.error(
+            f"This server is not open: {literal(str(error))} Whoever runs it has to change that and start it again."
+        )
+        st.stop()
+
+
+def literal(text: str) -> str:
+    """``text`` for a Markdown element that shows it as it is: no formatting, no links, and no image is fetched.
+
+    It cannot change the direction of what is around it, either.
+    """
+    return "\N{FIRST STRONG ISOLATE}" + PUNCTUATION.sub(r"\\\1", text) + "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def sentence(error: Exception | str) -> str:
+    """An error's message, which begins with a small letter as the command line has it, as a sentence of its own."""
+    message = str(error)
+    return message[:1].upper() + message[1:]

@@ -1,0 +1,286 @@
+"""The prediction that was clicked: its numbers, its trace at a size, and everything that is drawn from that trace."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from density.charts import (
+    RUN_COLOURS,
+    compare_chart,
+    curve_chart,
+    depths_chart,
+    heads_chart,
+    kinds_chart,
+    sources_chart,
+)
+from density.search import EMPTY, LATTICE
+from density.serving.jobs import Snapshot
+from density.serving.question import Question
+from density.view import likeliest, percent, visible
+from pages.parts import circuit, generate, takehome, viewing, whatif
+from pages.parts.asking import ask
+from pages.parts.page import literal
+from pages.parts.results import HELP
+from pages.parts.viewing import AXES, VIEWS
+
+if TYPE_CHECKING:
+    from density.serving.service import Service
+
+TOKENS_SHOWN = 10
+SIZE_HELP = (
+    "Share of the full graph's edges in the trace that is shown below; it begins at the density found. "
+    "Traces are nested: a larger one holds every edge of a smaller one."
+)
+CONTROLS_HELP = (
+    "Random control: as many edges, grown at random from the prediction. Complement: everything but the trace; both "
+    "keep all residual edges besides."
+)
+CURVE_HELP = "Replays traces of 27 sizes, densest first; with the controls, two more replays each."
+TRACE_HELP = {
+    "fidelity": "1 minus the total variation between the next-token probabilities of the whole model and of this trace "
+    "replayed alone.",
+    "jensen_shannon": "Jensen-Shannon divergence of the same two distributions, in nats: 0 is identical, 0.69 (ln 2) "
+    "has nothing in common.",
+    "top_token_agrees": "Whether the trace alone finds the same token likeliest as the whole model.",
+    "nucleus_recovered": "The largest of 1, 5, 10, 20, 40, 60, 80 and 90% for which the fewest tokens that reach this "
+    "probability are the same, in the same order, in both.",
+}
+MAKEUP_HELP = {
+    "Kinds": "Share of each trace's edges that are residual (a state carried on), heads' or MLPs', by its size.",
+    "Depth: layers": "Share of each trace's edges in each quarter of the layers, by the trace's size.",
+    "Heads": "Every head with edges in the trace: how many, or the sum of their importances. An edge's importance is "
+    "its share of all that is written into the state it goes to.",
+    "Sources": "Tokens that heads of the trace read from, at later positions: how many edges, or the sum of their "
+    "importances.",
+}
+
+
+def show(service: "Service") -> None:
+    """The prediction that was clicked, as it stands in the answer at hand; and the text written on."""
+    answer = st.session_state.get("answer")
+    if answer is None:
+        return
+    document = answer.subject.document(answer.results)
+    position = st.session_state.get("chosen")
+    chosen = [prediction for prediction in document["predictions"] if prediction["position"] == position]
+    # What a file names is not opened for having been opened: only Run does that.
+    if answer.subject.from_file:
+        for prediction in chosen:
+            show_heading(prediction)
+            show_numbers(prediction)
+        st.caption("Opened from a file. Press Run to read the text here and look into its predictions.")
+        takehome.show(service, document, None)
+        return
+    if chosen:
+        show_prediction(service, answer.subject.question, document, chosen[0])
+    else:
+        st.caption("Click a token, or walk there with the arrow keys and press Enter, to see its prediction.")
+        takehome.show(service, document, None)
+    generate.show(service, answer.subject.question)
+
+
+def show_heading(prediction: Mapping[str, Any]) -> None:
+    """Which prediction this is."""
+    came = "the next token" if prediction["next_token"] is None else f"“{visible(prediction['next_token'])}”"
+    seen = visible(prediction["context_token"])
+    st.subheader(literal(f"Predicting {came} after “{seen}”"), divider="gray")
+
+
+@st.fragment
+def show_prediction(
+    service: "Service", question: Question, document: Mapping[str, Any], prediction: Mapping[str, Any]
+) -> None:
+    """Its numbers, and its trace at the size chosen."""
+    from density.explore import DRAWN
+    from density.serving import answers
+
+    show_heading(prediction)
+    show_numbers(prediction)
+    size = ask_size(prediction)
+
+    given = {"position": prediction["position"], "size": size, "most": DRAWN}
+    ask(service, question, "exploring", answers.exploration, draw_nothing, **given)
+    seen = st.session_state.exploring[1].poll()
+    if seen.finished and seen.results:
+        st.session_state.explored = (question.text, question.model, question.rule, seen.results[0])
+    # Until the trace of a new size is there, the one before it stays.
+    *of, found = st.session_state.get("explored", (None, None))
+    if of == [question.text, question.model, question.rule] and found["position"] == prediction["position"]:
+        show_found(service, question, document, prediction, found)
+    viewing.publish()
+
+
+def draw_nothing(seen: Snapshot) -> None:
+    """Leaves the drawing to whoever asked: what a fragment inside another draws can outlive it."""
+
+
+def show_numbers(prediction: Mapping[str, Any]) -> None:
+    """A prediction's numbers, each with its definition."""
+    below = prediction["below"]
+    numbers = {
+        "Density": (percent(prediction["density"]), HELP["density"]),
+        "Not enough": (percent(below["size"]) if below else "none smaller", HELP["below"]),
+        "Total variation": (f"{prediction['total_variation']:.3f}", HELP["total_variation"]),
+        "Entropy": (f"{prediction['entropy']:.2f} nats", HELP["entropy"]),
+    }
+    if prediction["surprisal"] is not None:
+        numbers["Surprisal"] = (f"{prediction['surprisal']:.2f} nats", HELP["surprisal"])
+    edges = f"{prediction['edges_trace']:,} of {prediction['edges_full']:,}"
+    numbers["Edges"] = (edges, f"{HELP['edges_trace']} Of: {HELP['edges_full']}")
+    show_metrics(numbers)
+
+
+def show_metrics(numbers: Mapping[str, tuple[str, str]]) -> None:
+    """Numbers in a row, as many as fit, each with its definition."""
+    with st.container(horizontal=True, gap="medium"):
+        for label, (value, definition) in numbers.items():
+            st.metric(label, value, help=definition, width="content")
+
+
+def ask_size(prediction: Mapping[str, Any]) -> float | None:
+    """The size chosen on the search's own lattice; ``None`` for the trace found."""
+    full, edges = prediction["edges_full"], prediction["edges_trace"]
+    steps = [EMPTY, *(step for step in reversed(range(EMPTY)) if LATTICE[step] * full >= 1)]
+    found = next(step for step in steps if size_of(step) * full >= edges)
+
+    def name(step: int) -> str:
+        return f"{percent(size_of(step))}, the density" if step == found else percent(size_of(step))
+
+    key = f"size-{prediction['position']}-{edges}"
+    # A link's size is that of the prediction shown first.
+    linked = st.session_state.pop("size-linked", None)
+    if linked is not None:
+        st.session_state[key] = min(steps, key=lambda step: abs(step - linked))
+    st.session_state.setdefault(key, found)
+    step = st.select_slider("Size of the trace", steps, format_func=name, key=key, help=SIZE_HELP)
+    st.session_state["size-shown"] = None if step == found else step
+    return None if step == found else size_of(step)
+
+
+def size_of(step: int) -> float:
+    """The size at a step of the lattice; 0 for the empty trace."""
+    return 0.0 if step == EMPTY else LATTICE[step]
+
+
+def show_found(
+    service: "Service",
+    question: Question,
+    document: Mapping[str, Any],
+    prediction: Mapping[str, Any],
+    found: Mapping[str, Any],
+) -> None:
+    """Everything that is drawn from one exploration."""
+    trace = found["trace"]
+    reached = "reaches" if trace["fidelity"] >= question.fidelity else "does not reach"
+    st.caption(
+        f"Below: the trace of {trace['edges']:,} of {found['edges_full']:,} edges ({percent(trace['size'])}). Replayed "
+        f"alone it makes the prediction to a fidelity of {trace['fidelity']:.1%}, and so {reached} the "
+        f"{question.fidelity:.0%} asked."
+    )
+    st.session_state.setdefault("view", VIEWS[0])
+    view = st.segmented_control(
+        *("View", VIEWS), key="view", required=True, label_visibility="collapsed", persist_state="session"
+    )
+    if view == VIEWS[0]:
+        show_curve(service, question, prediction, found)
+    elif view == VIEWS[1]:
+        show_tokens(prediction, found)
+    else:
+        show_makeup(found)
+    circuit.show(service, question, found)
+    whatif.show(service, question, found)
+    takehome.show(service, document, found)
+
+
+def dark() -> bool:
+    """Whether charts are on a dark page."""
+    return st.context.theme.type == "dark"
+
+
+def show_curve(service: "Service", question: Question, prediction: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Fidelity against size: what has been measured, or the whole curve once it is asked for."""
+    from density.serving import answers
+
+    position, trace = found["position"], found["trace"]
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.session_state.setdefault("axis", AXES[0])
+        axis = st.segmented_control("Size axis", AXES, key="axis", required=True, label_visibility="collapsed")
+        controls = st.toggle("With controls", key="controls", help=CONTROLS_HELP)
+        # A curve is the same at every fidelity and whatever else was asked of its text.
+        subject = replace(question, fidelity=1.0, positions="all")
+        if st.button("Measure the curve", key="measure", help=CURVE_HELP):
+            st.session_state.measuring = (subject, position)
+    shown = {"size": trace["size"], "edges": trace["edges"], "total_variation": trace["total_variation"]}
+
+    def draw(seen: Snapshot) -> None:
+        points = remembered((subject, position), [*prediction.get("curve", ()), *seen.results, shown])
+        chart = curve_chart(points, question.fidelity, trace["size"], axis == "log", dark())
+        st.altair_chart(chart, alt="Fidelity against size", key="curve-chart")
+
+    if st.session_state.get("measuring") == (subject, position):
+        ask(service, subject, "curve", answers.curve, draw, position=position, controls=controls)
+    else:
+        ask(service, subject, "known", answers.known, draw, position=position)
+        st.caption("These points have been measured so far, by the search among others.")
+
+
+def remembered(of: tuple[Question, int], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every point of one prediction that this session has seen, ``points`` among them; the smallest first."""
+    before, known = st.session_state.get("points", (None, {}))
+    known = known if before == of else {}
+    for point in points:
+        known = {**known, point["edges"]: {**known.get(point["edges"], {}), **point}}
+    st.session_state.points = (of, known)
+    return [known[edges] for edges in sorted(known)]
+
+
+def show_tokens(prediction: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """The full model's distribution against the trace's."""
+    trace = found["trace"]
+    nucleus = trace["nucleus_recovered"]
+    show_metrics(
+        {
+            "Fidelity": (f"{trace['fidelity']:.1%}", TRACE_HELP["fidelity"]),
+            "Total variation": (f"{trace['total_variation']:.3f}", HELP["total_variation"]),
+            "Jensen-Shannon": (f"{trace['jensen_shannon']:.3f} nats", TRACE_HELP["jensen_shannon"]),
+            "Same top token": ("yes" if trace["top_token_agrees"] else "no", TRACE_HELP["top_token_agrees"]),
+            "Nucleus recovered": (f"{nucleus}%" if nucleus else "none", TRACE_HELP["nucleus_recovered"]),
+        }
+    )
+    series = {"full": ("full model", RUN_COLOURS["full model"]), "trace": ("trace", RUN_COLOURS["trace"])}
+    chart = compare_chart(likeliest(trace["tokens"], TOKENS_SHOWN), series, prediction["next_id"], dark())
+    st.altair_chart(chart, alt="Likeliest next tokens in the full model and in the trace", key="tokens-chart")
+    st.caption("The likeliest tokens of both, by the full model; the token that came stands out, if it is among them.")
+
+
+def show_makeup(found: Mapping[str, Any]) -> None:
+    """What the trace is made of: kinds, depths, heads and the tokens they read."""
+    made, size = found["makeup"], found["trace"]["size"]
+    left, right = st.columns(2, gap="large")
+    with left:
+        heading("Kinds")
+        st.altair_chart(kinds_chart(made, size, dark()), alt="Shares by kind against size", key="kinds-chart")
+    with right:
+        heading("Depth: layers")
+        st.altair_chart(depths_chart(made, size, dark()), alt="Shares by depth against size", key="depths-chart")
+    by = st.segmented_control(
+        "Heads and sources by", ["edges", "importance"], default="edges", key="heads-by", required=True
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        heading("Heads")
+        st.altair_chart(heads_chart(found["heads"], by, dark()), alt="Heads in the trace", key="heads-chart")
+    with right:
+        heading("Sources")
+        if any(found["sources"]["edges"]):
+            chart = sources_chart(found["tokens"], found["sources"], by, dark())
+            st.altair_chart(chart, alt="Tokens that heads read from", key="sources-chart")
+        else:
+            st.caption("No head of this trace reads from another token.")
+
+
+def heading(name: str) -> None:
+    """A chart's name, with its definition."""
+    st.markdown(f"**{name}**", help=MAKEUP_HELP[name])

@@ -1,0 +1,191 @@
+"""What if: parts of the trace, or of the full model, switched off or on, and the prediction replayed at once."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from density.charts import RUN_COLOURS, compare_chart
+from density.serving.jobs import Snapshot
+from density.serving.question import Question
+from density.view import visible
+from pages.parts.asking import ask
+from pages.parts.page import literal
+from pages.parts.viewing import BASES, PARTS
+
+if TYPE_CHECKING:
+    from density.serving.service import Service
+
+EVERYWHERE = "everywhere"
+DRAWS = 8
+TOKENS_SHOWN = 8
+HELP = {
+    "base": "What edges are taken from, or added to. Total variation is always measured from the whole model.",
+    "part": "A whole layer is its heads and its MLP; what the skips carry past them stays.",
+    "layer": "Layers are counted from 0.",
+    "head": "Heads are counted from 0.",
+    "token": "The position that is written to: everywhere, or at one token alone.",
+    "turn": "Off takes edges away. On adds edges of the full graph that the trace does not have.",
+    "before": "Total variation from the whole model without the switches.",
+    "after": "Total variation from the whole model with the switches; the arrow is the change.",
+    "off": "Edges that the switches take away.",
+    "on": "Edges that the switches add.",
+    "random": f"The same number of edges, drawn at random from all that could be switched off, switched off instead: "
+    f"the lowest to the highest total variation of {DRAWS} draws.",
+}
+
+
+def show(service: "Service", question: Question, found: Mapping[str, Any]) -> None:
+    """The switches, and what they change about the prediction of the explore document ``found``."""
+    switches = switched(question)
+    # It opens when the first part is switched, wherever on the page that was, and is then left as it is.
+    opened = st.session_state["whatif-opened"] = bool(switches) or st.session_state.get("whatif-opened", False)
+    title = f"What if: {len(switches)} switched" if switches else "What if"
+    with st.expander(title, key=f"whatif-{opened}", expanded=opened):
+        st.session_state.setdefault("switch-base", next(iter(BASES)))
+        chosen = st.segmented_control(
+            *("Switch parts of", list(BASES)),
+            format_func=BASES.__getitem__,
+            key="switch-base",
+            required=True,
+            help=HELP["base"],
+        )
+        base = chosen or next(iter(BASES))
+        ask_switch(found, base)
+        st.button("Switch", key="switch-add", on_click=add)
+        show_list(switches)
+        earlier = [switch for switch in switches if (switch["query"] or 0) <= found["position"]]
+        if earlier:
+            compare(service, question, found, base, earlier)
+        elif switches:
+            st.caption("All of it is at later tokens, which this prediction does not see.")
+        else:
+            st.caption("Choose a part and switch it off: the prediction is replayed without it at once.")
+
+
+def switched(question: Question) -> list[dict[str, Any]]:
+    """What is switched; nothing in another text or model."""
+    if st.session_state.get("switches-of") != (question.model, question.text):
+        st.session_state["switches-of"] = (question.model, question.text)
+        st.session_state.switches = []
+    switches: list[dict[str, Any]] = st.session_state.setdefault("switches", [])
+    return switches
+
+
+def ask_switch(found: Mapping[str, Any], base: str) -> None:
+    """The widgets for a part to switch; `chosen_switch` is what they are set to."""
+    parts = [part for part in PARTS if part != "residual_mlp" or not found["circuit"]["parallel"]]
+    tokens = found["tokens"][: found["position"] + 1]
+
+    def named(at: int | str) -> str:
+        return EVERYWHERE if isinstance(at, str) else f"{at}: {visible(tokens[at]['text'])}"
+
+    columns = st.columns([2, 1, 1, 2, 1])
+    part = columns[0].selectbox("Part", parts, 1, format_func=PARTS.__getitem__, key="switch-part", help=HELP["part"])
+    layers, heads = len(found["heads"]["edges"]), len(found["heads"]["edges"][0])
+    columns[1].selectbox("Layer", range(layers), key="switch-layer", help=HELP["layer"])
+    columns[2].selectbox("Head", range(heads), key="switch-head", help=HELP["head"], disabled=part != "head")
+    places = [EVERYWHERE, *range(len(tokens))]
+    columns[3].selectbox("At", places, format_func=named, key="switch-at", help=HELP["token"])
+    turns = ["off", "on"] if base == "trace" else ["off"]
+    columns[4].selectbox("Turn", turns, key=f"switch-turn-{base}", help=HELP["turn"])
+
+
+def chosen_switch() -> dict[str, Any]:
+    """The switch that the widgets are set to, as the keyword arguments of `density.switches.Switch`."""
+    state = st.session_state
+    part, at = state["switch-part"], state["switch-at"]
+    return {
+        "layer": state["switch-layer"],
+        "kind": part,
+        "head": state["switch-head"] if part == "head" else None,
+        "query": None if at == EVERYWHERE else at,
+        "key": None,
+        "expert": None,
+        "on": state[f"switch-turn-{state['switch-base']}"] == "on",
+    }
+
+
+def add() -> None:
+    """Switches what the widgets are set to, after everything before it."""
+    switch = chosen_switch()
+    st.session_state.switches = [*(one for one in st.session_state.switches if one != switch), switch]
+
+
+def take_back(switches: list[dict[str, Any]]) -> None:
+    """Takes ``switches`` back."""
+    st.session_state.switches = [one for one in st.session_state.switches if one not in switches]
+
+
+def show_list(switches: list[dict[str, Any]]) -> None:
+    """What is switched, with ways back."""
+    if not switches:
+        return
+    from density.graph import Kind
+    from density.switches import Switch
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for number, switch in enumerate(switches):
+            name = str(Switch(**{**switch, "kind": switch["kind"] and Kind(switch["kind"])}))
+            button(literal(name), f"switch-{number}", [switch], "Takes this one back.", icon=":material/close:")
+        button("Undo", "switch-undo", switches[-1:], "Takes the last one back.", type="tertiary")
+        button("Clear", "switch-clear", switches, "Takes all of them back.", type="tertiary")
+
+
+def button(label: str, key: str, switches: list[dict[str, Any]], definition: str, **looks: Any) -> None:
+    """A button that takes ``switches`` back."""
+    st.button(label, key=key, on_click=take_back, args=(switches,), help=definition, **looks)
+
+
+def compare(
+    service: "Service", question: Question, found: Mapping[str, Any], base: str, switches: list[dict[str, Any]]
+) -> None:
+    """The replay with the switches beside the one without, and then beside random ones."""
+    from density.serving import answers
+
+    size = 1.0 if base == "full model" else found["trace"]["size"]
+    given = {"position": found["position"], "size": size, "switches": switches}
+
+    def draw(seen: Snapshot) -> None:
+        changed = seen.results[0]
+        show_change(changed, base)
+        if changed["edges_off"]:
+            ask(service, question, "switching-random", answers.switched, draw_random, **given, draws=DRAWS)
+        else:
+            st.caption("No edge is taken away: there is nothing to compare with random edges.")
+
+    def draw_random(seen: Snapshot) -> None:
+        st.caption(in_words(seen.results[0]), help=HELP["random"])
+
+    ask(service, question, "switching", answers.switched, draw, **given, draws=0)
+
+
+def show_change(changed: Mapping[str, Any], base: str) -> None:
+    """Total variation and the likeliest tokens, before and after."""
+    before, after = changed["before"], changed["after"]
+    with st.container(horizontal=True, gap="large"):
+        st.metric("Before", f"{before:.3f}", help=HELP["before"], width="content")
+        st.metric(
+            *("After", f"{after:.3f}", f"{after - before:+.3f}"),
+            delta_color="inverse",
+            help=HELP["after"],
+            width="content",
+        )
+        st.metric("Edges off", f"{changed['edges_off']:,}", help=HELP["off"], width="content")
+        if changed["edges_on"]:
+            st.metric("Edges on", f"{changed['edges_on']:,}", help=HELP["on"], width="content")
+    series = {"before": (base, RUN_COLOURS[base]), "after": ("switched", RUN_COLOURS["switched"])}
+    dark = st.context.theme.type == "dark"
+    chart = compare_chart(changed["tokens"][:TOKENS_SHOWN], series, None, dark)
+    st.altair_chart(chart, alt="Likeliest next tokens before and after", key="switch-chart")
+
+
+def in_words(changed: Mapping[str, Any]) -> str:
+    """Whether the switches did more harm than random edges, as far as the draws can tell."""
+    draws, after = changed["random"], changed["after"]
+    less = sum(one < after for one in draws)
+    return (
+        f"{changed['edges_off']:,} random edges switched off instead: total variation {min(draws):.3f} to "
+        f"{max(draws):.3f} in {len(draws)} draws. The switches did more harm than {less} of the {len(draws)}; so few "
+        "draws tell a clear difference, not a small one."
+    )
