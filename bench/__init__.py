@@ -1,0 +1,1 @@
+"""Measurements of this machine: ``python -m bench.engine`` and ``python -m bench.page``."""

@@ -1,0 +1,62 @@
+"""What the browser's tests share: one Chromium, one served app, and visitors who may ask nothing of any other host."""
+
+import re
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from tests import browsing
+from tests.browsing import CHROMIUM, MILLISECONDS, until
+from tests.test_compare_pages import other_folder  # noqa: F401
+from tests.test_takehome import made  # noqa: F401
+
+
+@pytest.fixture(scope="package")
+def chromium(in_summary):
+    """One browser for all; without one, these tests are left out."""
+    if CHROMIUM is None:
+        reason = "no Chromium: apt-get install chromium"
+        in_summary("left out", [f"every test in a browser: {reason}"])
+        pytest.skip(reason)
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def served(chromium, tmp_path_factory):
+    """The address of the app."""
+    with browsing.served(tmp_path_factory.mktemp("server") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture
+def visit(chromium, served, tiny_folder):
+    """Opens the page as a new visitor; a request to any other host, or an error in the page, fails the test."""
+    contexts, elsewhere, errors = [], [], []
+
+    def refuse_elsewhere(route):
+        if urlsplit(route.request.url).netloc == urlsplit(served).netloc:
+            route.continue_()
+        else:
+            elsewhere.append(route.request.url)
+            route.abort()
+
+    def opened(options=None, **link):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **(options or {})})
+        contexts.append(context)
+        context.set_default_timeout(MILLISECONDS)
+        context.route(re.compile("^https?:"), refuse_elsewhere)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
+        page.goto(served + "?" + urlencode({"model": tiny_folder, **link}))
+        until(page, lambda: page.get_by_role("button", name="Run", exact=True, disabled=False).count() == 1)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert (elsewhere, errors) == ([], [])
