@@ -3,8 +3,7 @@
 import streamlit as st
 
 from pages.parts import compare_corpus, compare_inputs, compare_models, compare_pair, engine
-from pages.parts.inputs import KEPT
-from pages.parts.page import init
+from pages.parts.page import KEPT, init
 
 ABOUT = (
     "Do models agree on what is dear to predict? And what does one change of a text do? Models are compared word by "

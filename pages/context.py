@@ -3,8 +3,7 @@
 import streamlit as st
 
 from pages.parts import context_corpus, context_growth, engine
-from pages.parts.inputs import KEPT
-from pages.parts.page import init
+from pages.parts.page import KEPT, init
 
 ABOUT = (
     "Does context make a prediction cheaper? The same token is predicted again and again, with more and more of the "

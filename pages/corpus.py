@@ -10,8 +10,8 @@ from density.limits import limits
 from density.serving.jobs import Snapshot, State
 from density.serving.question import DEFAULT_MODEL, FIDELITY_RANGE, POSITIONS, RULES, SEARCHES
 from pages.parts import datasets, engine
-from pages.parts.inputs import FIDELITY_HELP, KEPT, RULE_HELP, SEARCH_HELP, counted, duration
-from pages.parts.page import init, literal, sentence
+from pages.parts.inputs import FIDELITY_HELP, RULE_HELP, SEARCH_HELP, counted, duration
+from pages.parts.page import KEPT, init, literal, sentence
 
 if TYPE_CHECKING:
     from density.corpus.sources import Text

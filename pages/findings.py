@@ -8,8 +8,7 @@ import streamlit as st
 
 from density.errors import DensityError
 from pages.parts import datasets, engine
-from pages.parts.inputs import KEPT
-from pages.parts.page import init, literal, sentence
+from pages.parts.page import KEPT, init, literal, sentence
 from pages.parts.selected import dark
 from pages.parts.takehome import offer
 

@@ -3,8 +3,7 @@
 import streamlit as st
 
 from pages.parts import compare_inputs, engine, rare_corpus, rare_swap, rare_text
-from pages.parts.inputs import KEPT
-from pages.parts.page import init
+from pages.parts.page import KEPT, init
 
 ABOUT = (
     "Is a prediction denser when its token is rare? The token that came and the one that the model finds likeliest "

@@ -1,6 +1,7 @@
 """The page opens, answers, and meets whatever is typed, linked or picked with a sentence; nothing typed is lost."""
 
 import json
+import shutil
 import shlex
 import string
 import time
@@ -332,8 +333,10 @@ def test_terms_are_shown_and_accepted_before_anything_is_fetched(own_home):
     assert "Run fetches the model first: 238 MB" in said(app)
 
 
-def test_a_link_fills_the_page_and_runs_nothing_that_is_not_at_hand(own_home, tiny_folder):
-    app = opened(text="from a link", model=str(tiny_folder), fidelity="0.9", rule="l2", positions="last:16")
+def test_a_link_fills_the_page_and_runs_nothing_that_is_not_at_hand(own_home, tiny_folder, tmp_path):
+    # The engine is that of the tests before, and may have the tiny model itself in memory.
+    copied = shutil.copytree(tiny_folder, tmp_path / "copied")
+    app = opened(text="from a link", model=str(copied), fidelity="0.9", rule="l2", positions="last:16")
     assert (app.text_area[0].value, app.slider(key="fidelity").value) == ("from a link", 0.9)
     assert (app.selectbox(key="rule").value, app.session_state.positions) == ("l2", "last:16")
     assert "job" not in app.session_state

@@ -12,7 +12,7 @@ from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible
 from pages.parts.asking import ask
-from pages.parts.page import ASSETS
+from pages.parts.page import ASSETS, KEPT
 from pages.parts.picked import show_picked
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
     heading, choice = st.columns([3, 2], vertical_alignment="bottom")
     heading.subheader("Circuit", help=CIRCUIT_HELP)
     with choice:
-        most = st.select_slider(
-            "Edges to draw", MOST, DRAWN, key="circuit-most", help=MOST_HELP, persist_state="session"
-        )
+        most = st.select_slider("Edges to draw", MOST, DRAWN, key="circuit-most", help=MOST_HELP, **KEPT)
     if most <= DRAWN or found["circuit"]["edges_left_out"] == 0:
         show_circuit(service, question, found, first(found["circuit"], most))
         return

@@ -10,8 +10,7 @@ from density.errors import DensityError
 from density.measures import MEASURES
 from density.statistics import Estimate
 from pages.parts import datasets
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 
 COLUMNS = ("text_id", "theme", "pair", "model", "position", *(name for name in MEASURES if name != "frequency"))
 INTERVAL_HELP = "In brackets the 95% interval: a bootstrap that draws whole texts."

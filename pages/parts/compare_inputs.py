@@ -11,8 +11,7 @@ from density.errors import DensityError
 from density.limits import limits
 from density.serving.question import DEFAULT_MODEL, Question, from_link
 from pages.parts import engine, inputs
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 
 if TYPE_CHECKING:
     from density.corpus.sources import Text

@@ -16,8 +16,7 @@ from pages.parts import compare_inputs, inputs
 from pages.parts.compare_asking import answers
 from pages.parts.compare_dataset import with_interval
 from pages.parts.heatmap import heatmap
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 from pages.parts.selected import dark
 from pages.parts.textbox import live_text_area
 
@@ -162,7 +161,7 @@ def ask_measure(swept: bool) -> str:
     if st.session_state.get(f"{PAGE}measure") not in offered:
         st.session_state[f"{PAGE}measure"] = offered[0]
     chosen = st.segmented_control(
-        "Measure", offered, format_func=lambda name: MEASURES[name].label, key=f"{PAGE}measure", required=True
+        "Measure", offered, format_func=lambda name: MEASURES[name].label, key=f"{PAGE}measure", required=True, **KEPT
     )
     return chosen or offered[0]
 

@@ -16,8 +16,7 @@ from pages.parts import compare_inputs, inputs
 from pages.parts.compare_asking import answers
 from pages.parts.compare_dataset import with_interval
 from pages.parts.heatmap import heatmap, mount
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 from pages.parts.selected import show_metrics
 from pages.parts.textbox import live_text_area
 

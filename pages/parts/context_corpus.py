@@ -11,8 +11,8 @@ from density.lengths import FEWEST_PREDICTIONS, Trends, by_length, measured, per
 from density.measures import MEASURES
 from pages.parts import compare_inputs
 from pages.parts.compare_dataset import ask_dataset, ask_measure, models_of, with_interval
-from pages.parts.inputs import KEPT, counted
-from pages.parts.page import literal, sentence
+from pages.parts.inputs import counted
+from pages.parts.page import KEPT, literal, sentence
 from pages.parts.selected import dark, show_metrics
 
 PAGE = "context-"

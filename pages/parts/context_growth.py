@@ -13,8 +13,7 @@ from density.view import visible
 from pages.parts import compare_inputs, context_steps, inputs
 from pages.parts.asking import ask
 from pages.parts.heatmap import mount
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 from pages.parts.selected import draw_nothing
 from pages.parts.textbox import live_text_area
 

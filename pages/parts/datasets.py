@@ -11,8 +11,7 @@ import streamlit as st
 
 from density.home import home
 from density.limits import limits
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,7 @@ from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from pages.parts import engine
 from pages.parts.asking import ask
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 
 if TYPE_CHECKING:
     from density.serving.service import Service

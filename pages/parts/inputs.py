@@ -22,7 +22,7 @@ from density.serving.question import (
 )
 from pages.parts import engine, viewing
 from pages.parts.examples import EXAMPLES
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     Offers = dict[str, tuple[CatalogueEntry, str]]
 
 FIRST = Question(text=EXAMPLES[0]["text"])
-# Of widgets whose values outlive a visit to another page.
-KEPT: dict[str, Any] = {"persist_state": "session"}
 
 FIDELITY_HELP = (
     "The share of the prediction that a trace has to keep: 1 - total variation, which is half the summed difference "

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -11,6 +12,9 @@ from pages.parts.serve import know_address
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 TITLE = "Density explorer"
+# Of widgets whose values outlive a visit to another page. Every widget that is set by code has it: what a run said is
+# lost if a click interrupts it, and a browser that was not told shows a widget at its first value.
+KEPT: dict[str, Any] = {"persist_state": "session"}
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 

@@ -8,8 +8,7 @@ import streamlit as st
 from density.errors import DensityError
 from density.serving.question import FIDELITY_RANGE, RULES, Question
 from pages.parts import compare_inputs, datasets, rare_relation
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 
 if TYPE_CHECKING:
     import pandas as pd

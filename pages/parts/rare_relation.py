@@ -10,8 +10,7 @@ from density.serving.question import Question, to_link
 from density.view import marked, percent
 from pages.parts import frequency
 from pages.parts.compare_dataset import with_interval
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 from pages.parts.selected import dark
 
 if TYPE_CHECKING:

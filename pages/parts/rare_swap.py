@@ -26,8 +26,7 @@ from density.view import percent
 from pages.parts import compare_inputs, frequency
 from pages.parts.compare_asking import answers
 from pages.parts.heatmap import heatmap, mount
-from pages.parts.inputs import KEPT
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 from pages.parts.rare_relation import readable
 from pages.parts.rare_text import ask_question
 

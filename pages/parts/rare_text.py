@@ -11,7 +11,7 @@ from pages.parts import compare_inputs, inputs, rare_relation
 from pages.parts.compare_asking import answers
 from pages.parts.examples import EXAMPLES
 from pages.parts.heatmap import heatmap
-from pages.parts.inputs import KEPT
+from pages.parts.page import KEPT
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from density.view import table, table_csv
 from pages.parts import examples, frequency
 from pages.parts.heatmap import heatmap
 from pages.parts.inputs import duration
-from pages.parts.page import literal, sentence
+from pages.parts.page import KEPT, literal, sentence
 
 if TYPE_CHECKING:
     from density.serving.service import Service
@@ -144,8 +144,9 @@ def draw(document: Mapping[str, Any], pending: Collection[int]) -> None:
             required=True,
             help=TINT_HELP,
             width="content",
+            **KEPT,
         )
-        unit = st.segmented_control("By", UNITS, key="unit", required=True, help=UNIT_HELP, width="content")
+        unit = st.segmented_control("By", UNITS, key="unit", required=True, help=UNIT_HELP, width="content", **KEPT)
     zipf = frequency.zipf_of(document) if measure == FREQUENCY else None
     heatmap(document, pending, "chosen", measure or offered[0], unit or UNITS[0], zipf)
 

@@ -21,7 +21,7 @@ from density.serving.question import Question
 from density.view import likeliest, percent, visible
 from pages.parts import circuit, generate, takehome, viewing, whatif
 from pages.parts.asking import ask
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 from pages.parts.results import HELP
 from pages.parts.viewing import AXES, VIEWS
 
@@ -154,7 +154,7 @@ def ask_size(prediction: Mapping[str, Any]) -> float | None:
     if linked is not None:
         st.session_state[key] = min(steps, key=lambda step: abs(step - linked))
     st.session_state.setdefault(key, found)
-    step = st.select_slider("Size of the trace", steps, format_func=name, key=key, help=SIZE_HELP)
+    step = st.select_slider("Size of the trace", steps, format_func=name, key=key, help=SIZE_HELP, **KEPT)
     st.session_state["size-shown"] = None if step == found else step
     return None if step == found else size_of(step)
 
@@ -180,9 +180,7 @@ def show_found(
         f"{question.fidelity:.0%} asked."
     )
     st.session_state.setdefault("view", VIEWS[0])
-    view = st.segmented_control(
-        *("View", VIEWS), key="view", required=True, label_visibility="collapsed", persist_state="session"
-    )
+    view = st.segmented_control(*("View", VIEWS), key="view", required=True, label_visibility="collapsed", **KEPT)
     if view == VIEWS[0]:
         show_curve(service, question, prediction, found)
     elif view == VIEWS[1]:
@@ -206,7 +204,7 @@ def show_curve(service: "Service", question: Question, prediction: Mapping[str, 
     position, trace = found["position"], found["trace"]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.session_state.setdefault("axis", AXES[0])
-        axis = st.segmented_control("Size axis", AXES, key="axis", required=True, label_visibility="collapsed")
+        axis = st.segmented_control("Size axis", AXES, key="axis", required=True, label_visibility="collapsed", **KEPT)
         controls = st.toggle("With controls", key="controls", help=CONTROLS_HELP)
         # A curve is the same at every fidelity and whatever else was asked of its text.
         subject = replace(question, fidelity=1.0, positions="all")

@@ -10,7 +10,7 @@ from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible
 from pages.parts.asking import ask
-from pages.parts.page import literal
+from pages.parts.page import KEPT, literal
 from pages.parts.viewing import BASES, PARTS
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
             key="switch-base",
             required=True,
             help=HELP["base"],
+            **KEPT,
         )
         base = chosen or next(iter(BASES))
         ask_switch(found, base)
