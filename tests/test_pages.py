@@ -1,8 +1,8 @@
 """The page opens, answers, and meets whatever is typed, linked or picked with a sentence; nothing typed is lost."""
 
 import json
-import shutil
 import shlex
+import shutil
 import string
 import time
 from concurrent.futures import Future
