@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 
@@ -20,6 +21,9 @@ EXAMPLE_TEXTS = [
     "The capital of France is Paris, and the capital of Italy is Rome.",
     "Mr Abernathy opened the door. Nobody had seen the old man in years, and yet here he was: Mr Abernathy",
 ]
+# Modules about what is around the engine run it as those about itself do; its shapes are not checked there once more,
+# which takes a third of the time.
+AROUND = ("cli", "corpus", "findings", "pages", "rare", "readme", "selected", "series", "serving", "takehome")
 HOME = pytest.StashKey[tempfile.TemporaryDirectory]()
 SECTIONS = pytest.StashKey[dict[str, list[str]]]()
 
@@ -67,6 +71,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shapes_checked(request: pytest.FixtureRequest) -> None:
+    """Switches the checks of shapes on, or off in a module about what is around the engine."""
+    jaxtyping.config.update("jaxtyping_disable", any(part in request.module.__name__ for part in AROUND))
 
 
 @pytest.fixture(scope="session")

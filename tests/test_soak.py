@@ -20,6 +20,7 @@ def busy(server: psutil.Process, seconds: float) -> float:
     return (sum(server.cpu_times()[:2]) - before) / seconds
 
 
+@pytest.mark.slow
 def test_three_people_use_the_app_at_once_and_nothing_fails_or_is_lost():
     found = soak_served(people=3, seconds=8, real=False)
     assert found.faults == []
