@@ -219,9 +219,10 @@ def measure_click(visit: Visit) -> list[Row]:
 
 def measure_circuit(visit: Visit) -> list[Row]:
     """From a click on a token to its circuit drawn, and how fluidly circuits of 400 and 2,000 edges are moved."""
-    visit.ask(visit.text(MIDDLING))
+    text = visit.text(MIDDLING)
+    visit.ask(text)
     visit.run()
-    visit.page.get_by_text(DONE).wait_for()
+    visit.until(ALL_COLOURED, text)
     visit.settle()
     count, taken = visit.tokens().count() - 1, []
     for index in range(count - visit.rounds, count):
@@ -259,7 +260,7 @@ def measure_switch(visit: Visit) -> list[Row]:
     expander.locator("summary").click()
     after = page.get_by_test_id("stMetric").filter(has_text="After")
     for layer in range(1, 1 + visit.rounds):
-        page.get_by_role("combobox", name="Layer").last.fill(str(layer))
+        expander.get_by_role("combobox", name="Layer").fill(str(layer))
         page.keyboard.press("Enter")
         visit.settle()
         started = time.perf_counter()
