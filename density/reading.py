@@ -135,15 +135,19 @@ class Reading:
 
     def batches(self, traces: Sequence[Trace]) -> Iterator[list[Trace]]:
         """Cuts ``traces``, ascending in position, so that a batch's working memory stays within ``replay_bytes``."""
-        limit = replay_budget(self.model.decoder.device) if self.replay_bytes is None else self.replay_bytes
         batch: list[Trace] = []
         for trace in traces:
-            if batch and (len(batch) + 1) * self.item_bytes(trace.position + 1) > limit:
+            if batch and len(batch) >= self.fitting(trace.position + 1):
                 yield batch
                 batch = []
             batch.append(trace)
         if batch:
             yield batch
+
+    def fitting(self, length: int) -> int:
+        """How many predictions of ``length`` tokens are replayed as one batch; one at least, whatever that takes."""
+        limit = replay_budget(self.model.decoder.device) if self.replay_bytes is None else self.replay_bytes
+        return max(1, limit // self.item_bytes(length))
 
     def item_bytes(self, length: int) -> int:
         """Working memory of replaying one prediction of ``length`` tokens: attention, MLP and a few states."""

@@ -6,7 +6,7 @@ around it. The page has no script and makes no request.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -174,26 +174,35 @@ def explored(document: Mapping[str, Any], found: Mapping[str, Any]) -> Iterable[
     }
     yield section(f"The prediction after “{visible(prediction['context_token'])}”", rows([numbers]))
     for title, chart in charts(document, found).items():
-        yield section(title, inline(svg(chart), title))
+        yield section(title, inline(svg(chart()), title))
     yield section("Circuit", f"<p>{words(describe(found))}</p>{inline(svg(circuit_chart(found)), 'circuit')}")
 
 
-def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, alt.TopLevelMixin]:
-    """The charts of one prediction by their names, for a light background."""
+def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Callable[[], alt.TopLevelMixin]]:
+    """What draws the charts of one prediction, by their names; for a light background."""
     (prediction,) = (one for one in document["predictions"] if one["position"] == found["position"])
     trace, made = found["trace"], found["makeup"]
     series = {name: (label, RUN_COLOURS[label]) for name, label in (("full", "full model"), ("trace", "trace"))}
-    drawn: dict[str, alt.TopLevelMixin] = {}
+    drawn: dict[str, Callable[[], alt.TopLevelMixin]] = {
+        "Likeliest tokens, full model and trace": drawing(
+            compare_chart, trace["tokens"][:10], series, prediction["next_id"]
+        ),
+        "Edges by kind": drawing(kinds_chart, made, trace["size"]),
+        "Edges by depth": drawing(depths_chart, made, trace["size"]),
+    }
     if prediction.get("curve"):
-        drawn["Fidelity against size"] = curve_chart(prediction["curve"], document["fidelity"], trace["size"])
-    drawn["Likeliest tokens, full model and trace"] = compare_chart(trace["tokens"][:10], series, prediction["next_id"])
-    drawn["Edges by kind"] = kinds_chart(made, trace["size"])
-    drawn["Edges by depth"] = depths_chart(made, trace["size"])
+        curve = drawing(curve_chart, prediction["curve"], document["fidelity"], trace["size"])
+        drawn = {"Fidelity against size": curve, **drawn}
     if any(any(layer) for layer in found["heads"]["edges"]):
-        drawn["Heads in the trace"] = heads_chart(found["heads"], "edges")
+        drawn["Heads in the trace"] = drawing(heads_chart, found["heads"], "edges")
     if any(found["sources"]["edges"]):
-        drawn["Tokens that heads read from"] = sources_chart(found["tokens"], found["sources"], "edges")
-    return {title: chart.properties(width=640) for title, chart in drawn.items()}
+        drawn["Tokens that heads read from"] = drawing(sources_chart, found["tokens"], found["sources"], "edges")
+    return drawn
+
+
+def drawing(draw: Callable[..., Any], *given: Any) -> Callable[[], alt.TopLevelMixin]:
+    """Draws a chart as wide as a page's column, once it is called."""
+    return lambda: draw(*given).properties(width=640)
 
 
 def inline(drawing: str, title: str) -> str:

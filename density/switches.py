@@ -1,8 +1,9 @@
 """What if: parts of a trace, or of the full model, switched off or on, and the prediction replayed at once."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from density.fidelity import probabilities, total_variation
 from density.graph import Edge, Kind
 from density.lens import Change
 from density.reading import Reading
-from density.replay import Keep, KeepTraces, Kept, replay
+from density.replay import Keep, KeepTraces, Kept, replay_together
 from density.traces import Trace
 
 DRAWS = 8
@@ -152,7 +153,7 @@ def what_if(
 ) -> WhatIf:
     """Replays ``trace`` (the full graph, for the whole model) with ``switches``, and with random edges off instead.
 
-    ``check`` is called before every replay; what it raises stops the work.
+    ``check`` is called before every batch of replays; what it raises stops the work.
 
     Raises:
         BadInput: A switch of a layer, head or position that is not there.
@@ -165,25 +166,23 @@ def what_if(
     switched = KeepSwitched(base, full, switches, experts)
     layers = range(reading.model.decoder.layers)
     off, on = differences(base, switched, layers), differences(switched, base, layers)
-    model = reading.full_probabilities([trace.position])[0]
-
-    def run(keep: Keep) -> Tensor:
+    drawn = range(draws if 0 < off < trace.edges else 0)
+    dropped = (KeepDropped(base, random_edges(base, layers, off, seed + draw)) for draw in drawn)
+    keeps: Iterator[Keep] = chain((base, switched), dropped)
+    replayed = []
+    while batch := list(islice(keeps, reading.fitting(trace.position + 1))):
         check()
-        return probabilities(replay(reading.model.decoder, reading.ids, keep, experts))[0]
-
-    before, after = run(base), run(switched)
-    others = []
-    for draw in range(draws if 0 < off < trace.edges else 0):
-        chosen = random_edges(base, layers, off, seed + draw)
-        others.append(float(total_variation(model, run(KeepDropped(base, chosen)))))
+        replayed.append(probabilities(replay_together(reading.model.decoder, reading.ids, batch, experts)))
+    found = torch.cat(replayed)
+    distances = total_variation(reading.full_probabilities([trace.position]), found).tolist()
     return WhatIf(
         edges_before=trace.edges,
         edges_off=off,
         edges_on=on,
-        before=float(total_variation(model, before)),
-        after=float(total_variation(model, after)),
-        tokens=changed_tokens(reading, before, after),
-        random=tuple(others),
+        before=distances[0],
+        after=distances[1],
+        tokens=changed_tokens(reading, *found[:2]),
+        random=tuple(distances[2:]),
     )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from density.serving.service import Service
 
 POLL_SECONDS = 0.15
+# The commonest answers come within this time, and are drawn at once: to look again takes another run of the page.
+AT_ONCE = 0.6
 
 
 def ask(
@@ -42,8 +44,7 @@ def ask(
         if job is not None:
             job.cancel()
         job = service.ask(question, answer, engine.visitor(), **given)
-        # The commonest answers come at once: no progress is shown for them.
-        job.wait(POLL_SECONDS)
+        job.wait(AT_ONCE)
         st.session_state[key] = (signature, job)
     running = not job.poll().finished
     st.fragment(follow, run_every=POLL_SECONDS if running else None)(key, running, draw)

@@ -10,8 +10,6 @@ from density.takehome import circuit_chart, circuit_html, graphml, node_link, pn
 from pages.parts.results import HELP
 
 if TYPE_CHECKING:
-    import altair as alt
-
     from density.serving.service import Service
 
 REPORT_HELP = (
@@ -71,11 +69,11 @@ def show_charts(document: Mapping[str, Any], found: Mapping[str, Any], name: str
     """The charts' files, of one chart at a time."""
     drawn = charts(document, found)
     chosen = st.selectbox("Chart", list(drawn), key="take-chart", help=CHART_HELP) or next(iter(drawn))
-    chart: alt.TopLevelMixin = drawn[chosen]
+    chart = drawn[chosen]
     ending = "".join(c if c.isalnum() else "-" for c in chosen.lower())
     with st.container(horizontal=True):
-        offer("Chart as SVG", lambda: svg(chart), f"{name}-{ending}.svg", "image/svg+xml", CHART_HELP)
-        offer("Chart as PNG", lambda: png(chart), f"{name}-{ending}.png", "image/png", CHART_HELP)
+        offer("Chart as SVG", lambda: svg(chart()), f"{name}-{ending}.svg", "image/svg+xml", CHART_HELP)
+        offer("Chart as PNG", lambda: png(chart()), f"{name}-{ending}.png", "image/png", CHART_HELP)
 
 
 def offer(

@@ -9,6 +9,7 @@ from density.charts import RUN_COLOURS, compare_chart
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible
+from pages.parts import viewing
 from pages.parts.asking import ask
 from pages.parts.page import KEPT, literal
 from pages.parts.viewing import BASES, PARTS
@@ -35,8 +36,12 @@ HELP = {
 }
 
 
+@st.fragment
 def show(service: "Service", question: Question, found: Mapping[str, Any]) -> None:
-    """The switches, and what they change about the prediction of the explore document ``found``."""
+    """The switches, and what they change about the prediction of the explore document ``found``.
+
+    A fragment, so that what is not about switches is not drawn again for them.
+    """
     switches = switched(question)
     # It opens when the first part is switched, wherever on the page that was, and is then left as it is.
     opened = st.session_state["whatif-opened"] = bool(switches) or st.session_state.get("whatif-opened", False)
@@ -62,6 +67,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
             st.caption("All of it is at later tokens, which this prediction does not see.")
         else:
             st.caption("Choose a part and switch it off: the prediction is replayed without it at once.")
+    viewing.publish()
 
 
 def switched(question: Question) -> list[dict[str, Any]]:
