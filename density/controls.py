@@ -53,40 +53,75 @@ class KeepComplement:
 
 
 class KeepEdges:
-    """Keeps the given edges of one prediction, and all residual edges if asked; a batch of one item."""
+    """Keeps edges of one prediction: for each item of a batch, the first so many of them, and all residual if asked.
 
-    def __init__(self, importances: Importances, position: int, edges: Sequence[Edge], residuals: bool = False) -> None:
-        self.positions = [position]
+    Args:
+        importances: Of the text.
+        position: Of the prediction.
+        edges: In their order.
+        residuals: Whether all residual edges are kept besides.
+        counts: How many of ``edges`` each item keeps; all of them, in a batch of one item, by default.
+    """
+
+    def __init__(
+        self,
+        importances: Importances,
+        position: int,
+        edges: Sequence[Edge],
+        residuals: bool = False,
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        counts = [len(edges)] if counts is None else counts
+        self.positions, self.device, self.parallel = (
+            [position] * len(counts),
+            importances.heads.device,
+            importances.parallel,
+        )
+        self.counts = torch.tensor(counts, dtype=torch.int32, device=self.device)
         layers, heads, _, _ = importances.heads.shape
-        length, device = position + 1, importances.heads.device
-        self.heads = torch.zeros(layers, heads, length, length, dtype=torch.bool)
-        self.mlp = torch.zeros(layers, length, importances.mlp.shape[-1], dtype=torch.bool)
-        self.skips = {
-            kind: torch.full((layers, length), residuals) for kind in (Kind.RESIDUAL_ATTENTION, Kind.RESIDUAL_MLP)
+        length, never = position + 1, len(edges)
+        shapes = {Kind.HEAD: (layers, heads, length, length), Kind.MLP: (layers, length, importances.mlp.shape[-1])}
+        # When each edge is taken: an item keeps those before its count.
+        self.taken = {
+            kind: torch.full(shapes.get(kind, (layers, length)), never, dtype=torch.int32)
+            for kind in (Kind.RESIDUAL_ATTENTION, Kind.HEAD, Kind.RESIDUAL_MLP, Kind.MLP)
         }
-        for edge in edges:
-            if edge.kind is Kind.HEAD:
-                self.heads[edge.layer, edge.head, edge.query, edge.key] = True
-            elif edge.kind is Kind.MLP:
-                self.mlp[edge.layer, edge.query, self.place(importances, edge)] = True
-            else:
-                self.skips[edge.kind][edge.layer, edge.query] = True
-        self.device, self.parallel = device, importances.parallel
+        if residuals:
+            for kind in (Kind.RESIDUAL_ATTENTION, Kind.RESIDUAL_MLP):
+                self.taken[kind].fill_(-1)
+        for kind, taken in self.taken.items():
+            if residuals and kind.group == "residual":
+                continue
+            mine = [(self.place(importances, edge), number) for number, edge in enumerate(edges) if edge.kind is kind]
+            if mine:
+                places, numbers = zip(*mine, strict=True)
+                taken[tuple(torch.tensor(places).T)] = torch.tensor(numbers, dtype=torch.int32)
 
     @staticmethod
-    def place(importances: Importances, edge: Edge) -> int:
-        """Which of its token's MLP edges ``edge`` is."""
-        if importances.experts is None:
-            return 0
-        return importances.experts[edge.layer, edge.query].tolist().index(edge.expert)
+    def place(importances: Importances, edge: Edge) -> tuple[int, ...]:
+        """Where ``edge`` is among those of its kind; of MLP edges, which of its token's it is."""
+        if edge.kind is Kind.HEAD:
+            assert edge.head is not None
+            return edge.layer, edge.head, edge.query, edge.key
+        if edge.kind is not Kind.MLP:
+            return edge.layer, edge.query
+        chosen = (
+            0
+            if importances.experts is None
+            else importances.experts[edge.layer, edge.query].tolist().index(edge.expert)
+        )
+        return edge.layer, edge.query, chosen
 
     def layer(self, layer: int) -> Kept:
-        second = self.skips[Kind.RESIDUAL_MLP][layer][None].to(self.device)
+        kept = {}
+        for kind, taken in self.taken.items():
+            mine = taken[layer].to(self.device)
+            kept[kind] = mine < self.counts.view(-1, *(1 for _ in mine.shape))
         return Kept(
-            residual_attention=self.skips[Kind.RESIDUAL_ATTENTION][layer][None].to(self.device),
-            heads=self.heads[layer][None].to(self.device),
-            residual_mlp=None if self.parallel else second,
-            mlp=self.mlp[layer][None].to(self.device),
+            residual_attention=kept[Kind.RESIDUAL_ATTENTION],
+            heads=kept[Kind.HEAD],
+            residual_mlp=None if self.parallel else kept[Kind.RESIDUAL_MLP],
+            mlp=kept[Kind.MLP],
         )
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from density.controls import KeepComplement, KeepEdges, grow_random
 from density.fidelity import nucleus_recovered, probabilities, total_variation
-from density.graph import Edge, Kind
 from density.reading import Reading
 from density.replay import replay
 from density.search import SWEEP_GRID
@@ -112,27 +111,15 @@ def random_distances(
 ) -> list[float]:
     """Total variation of as many random edges as each trace has, see `density.controls.random_control`.
 
-    The edges grown for a trace are the first of those grown for a larger one: they are grown once, and added in turn.
+    The edges grown for a trace are the first of those grown for a larger one: they are grown once.
     """
     importances, position = reading.run.importances, traces[0].position
-    grown = grow_random(importances, position, traces[-1].edges, seed)
-    keep, before, distances = KeepEdges(importances, position, [], residuals=True), 0, []
-    for trace in traces:
+    grown, distances = grow_random(importances, position, traces[-1].edges, seed), []
+    for batch in reading.batches(traces):
         check()
-        add_edges(keep, reading, grown[before : trace.edges])
-        before = trace.edges
+        keep = KeepEdges(importances, position, grown, residuals=True, counts=[trace.edges for trace in batch])
         distances += distances_of(reading, keep, full)
     return distances
-
-
-def add_edges(keep: KeepEdges, reading: Reading, edges: Sequence[Edge]) -> None:
-    """Keeps ``edges`` besides what ``keep`` has; residual ones it has already."""
-    importances = reading.run.importances
-    heads = [(edge.layer, edge.head, edge.query, edge.key) for edge in edges if edge.kind is Kind.HEAD]
-    mlps = [(edge.layer, edge.query, KeepEdges.place(importances, edge)) for edge in edges if edge.kind is Kind.MLP]
-    for mask, places in ((keep.heads, heads), (keep.mlp, mlps)):
-        if places:
-            mask[tuple(torch.tensor(places).T)] = True
 
 
 @torch.no_grad()
