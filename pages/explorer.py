@@ -36,18 +36,20 @@ def main() -> None:
     # Nothing that a link says is fetched or opened unasked, but a model of the catalogue that is on this machine.
     at_hand = question.model in offers and offers[question.model][1] == "ready"
     button, outlook = st.columns([1, 5], vertical_alignment="center")
-    run = button.button("Run", type="primary", width="stretch")
+    button.button("Run", type="primary", width="stretch", on_click=want)
     with outlook:
         possible = inputs.foresee(service, offers, question)
         if at_hand and ("job" not in st.session_state or st.session_state.job.poll().finished):
             preload(service, question)
-    linked = st.session_state.pop("run_link", False) and (at_hand or question.model in in_memory)
+    linked = st.session_state.run_link and (at_hand or question.model in in_memory)
     asked = st.session_state.get("asked")
     moved = asked is not None and asked != question and possible and service.measured(question)
     # A token of a precomputed example that is clicked is measured here, so that there is something to see below.
     clicked = asked != question and st.session_state.get("chosen") is not None and results.shows_example(question)
-    if possible and (run or linked or moved or (clicked and at_hand)):
+    if possible and (st.session_state.get("wanted") or linked or moved or (clicked and at_hand)):
         start(service, question)
+    # Not before it was begun: a click elsewhere may end this run of the page anywhere.
+    st.session_state.wanted = st.session_state.run_link = False
     if results.shows_example(question) and st.session_state.get("asked") != question:
         results.show_example(question)
     elif "asked" in st.session_state:
@@ -57,6 +59,11 @@ def main() -> None:
             results.show_details(service)
 
 
+def want() -> None:
+    """Run was pressed."""
+    st.session_state.wanted = True
+
+
 def start(service: "Service", question: Question) -> None:
     """Asks for ``question`` instead of whatever was asked before."""
     before = st.session_state.get("asked")
@@ -64,8 +71,9 @@ def start(service: "Service", question: Question) -> None:
         st.session_state.job.cancel()
         if (before.text, before.model) != (question.text, question.model) and not results.shows_example(question):
             st.session_state.chosen = None
-    st.session_state.asked = question
+    # In this order: whatever was asked has a job, even if a click elsewhere ends this run of the page in between.
     st.session_state.job = service.profile(question, engine.visitor())
+    st.session_state.asked = question
     # What has been measured is there at once, and is drawn at once.
     st.session_state.job.wait(AT_ONCE)
 

@@ -344,6 +344,12 @@ def test_a_link_fills_the_page_and_runs_nothing_that_is_not_at_hand(own_home, ti
     assert again.session_state.text == "from a link"
 
 
+def test_run_is_not_forgotten_if_a_click_elsewhere_ends_the_run_of_the_page(page):
+    page.session_state.wanted = True
+    assert cells_of(settle(page))
+    assert not page.session_state.wanted
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("fidelity", "7"), ("fidelity", "much"), ("rule", "<script>"), ("positions", "-1"), ("positions", "999")],

@@ -68,7 +68,7 @@ def restore_uploaded(service: "Service | None") -> None:
     question, document, from_file = st.session_state.pop("opened")
     if "job" in st.session_state:
         st.session_state.job.cancel()
-    st.session_state.asked, st.session_state.job = question, reopened(question, document, from_file)
+    st.session_state.job, st.session_state.asked = reopened(question, document, from_file), question
     st.session_state.answer = st.session_state.job.poll()
     st.session_state.chosen = None
     # It is there: nothing is to be run.
