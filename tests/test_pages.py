@@ -344,10 +344,18 @@ def test_a_link_fills_the_page_and_runs_nothing_that_is_not_at_hand(own_home, ti
     assert again.session_state.text == "from a link"
 
 
-def test_run_is_not_forgotten_if_a_click_elsewhere_ends_the_run_of_the_page(page):
-    page.session_state.wanted = True
-    assert cells_of(settle(page))
-    assert not page.session_state.wanted
+def test_run_is_not_forgotten_if_a_click_elsewhere_ends_the_run_of_the_page(page, monkeypatch):
+    visitor, ended = engine.visitor, []
+
+    def interrupted():
+        if not ended:
+            ended.append(True)
+            st.rerun()
+        return visitor()
+
+    monkeypatch.setattr(engine, "visitor", interrupted)
+    assert cells_of(run(page))
+    assert ended and page.session_state.job.poll().state is State.DONE
 
 
 @pytest.mark.parametrize(

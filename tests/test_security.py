@@ -415,8 +415,7 @@ def test_behind_the_proxy_the_page_answers_and_breaks_none_of_its_rules(proxy, c
         page.get_by_role("heading", level=1).first.wait_for()
     context.close()
     assert set(sockets) == {f"wss://{HOST}:{proxy.secure}/_stcore/stream"}
-    # Now and then Chromium gives up on one of many requests that it has to send again with the password.
-    assert [one for one in complaints if "ERR_TOO_MANY_RETRIES" not in one] == []
+    assert complaints == []
 
 
 # What is read
