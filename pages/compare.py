@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts import compare_corpus, compare_inputs, compare_models, compare_pair, engine
-from pages.parts.page import KEPT, init
+from pages.parts.page import ask_view, init
 
 ABOUT = (
     "Do models agree on what is dear to predict? And what does one change of a text do? Models are compared word by "
@@ -20,15 +20,7 @@ def main() -> None:
     st.title("Compare")
     st.caption(ABOUT)
     service = engine.required()
-    view = st.segmented_control(
-        "Compare",
-        list(VIEWS),
-        format_func=VIEWS.__getitem__,
-        key=f"{PAGE}view",
-        required=True,
-        label_visibility="collapsed",
-        **KEPT,
-    )
+    view = ask_view("Compare", VIEWS, f"{PAGE}view")
     compare_inputs.complain(PAGE)
     if view == "corpus":
         compare_corpus.show()

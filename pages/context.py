@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts import context_corpus, context_growth, engine
-from pages.parts.page import KEPT, init
+from pages.parts.page import ask_view, init
 
 ABOUT = (
     "Does context make a prediction cheaper? The same token is predicted again and again, with more and more of the "
@@ -19,15 +19,7 @@ def main() -> None:
     st.title("Context")
     st.caption(ABOUT)
     service = engine.required()
-    view = st.segmented_control(
-        "Look at",
-        list(VIEWS),
-        format_func=VIEWS.__getitem__,
-        key="context-view",
-        required=True,
-        label_visibility="collapsed",
-        **KEPT,
-    )
+    view = ask_view("Look at", VIEWS, "context-view")
     if view == "corpus":
         context_corpus.show()
     else:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts import compare_inputs, engine, rare_corpus, rare_swap, rare_text
-from pages.parts.page import KEPT, init
+from pages.parts.page import ask_view, init
 
 ABOUT = (
     "Is a prediction denser when its token is rare? The token that came and the one that the model finds likeliest "
@@ -20,15 +20,7 @@ def main() -> None:
     st.title("Rare tokens")
     st.caption(ABOUT)
     service = engine.required()
-    view = st.segmented_control(
-        "View",
-        list(VIEWS),
-        format_func=VIEWS.__getitem__,
-        key=f"{PAGE}view",
-        required=True,
-        label_visibility="collapsed",
-        **KEPT,
-    )
+    view = ask_view("View", VIEWS, f"{PAGE}view")
     compare_inputs.complain(PAGE)
     if view == "corpus":
         rare_corpus.show(service)

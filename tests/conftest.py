@@ -135,6 +135,16 @@ def forks(monkeypatch):
     return context
 
 
+@pytest.fixture(scope="module")
+def service():
+    """What stands between pages and engine, for the tests of one module."""
+    from density.serving.service import Service
+
+    service = Service()
+    yield service
+    service.close()
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory) -> Path:
     """A folder as a user would name it: a tiny random Llama, and a byte-level tokenizer that reads any text."""

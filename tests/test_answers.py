@@ -13,18 +13,10 @@ from density.reading import read
 from density.serving import answers
 from density.serving.jobs import State
 from density.serving.question import Question
-from density.serving.service import Service
 from tests.tiny import lettered
 
 TEXT = "The capital of France"
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def service():
-    service = Service()
-    yield service
-    service.close()
 
 
 @pytest.fixture(scope="module")

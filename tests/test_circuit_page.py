@@ -9,7 +9,6 @@ from streamlit.testing.v1 import AppTest
 from density.graph import Kind
 from density.serving import answers
 from density.serving.question import Question
-from density.serving.service import Service
 from density.switches import Switch
 
 TEXT = "The capital of France is Paris, and the capital"
@@ -23,13 +22,6 @@ def section():
 
     kept = st.session_state
     circuit.show(kept.service, kept.question, kept.found)
-
-
-@pytest.fixture(scope="module")
-def service():
-    service = Service()
-    yield service
-    service.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from density.reading import read, read_ids
 from density.serving import contexts
 from density.serving.jobs import State
 from density.serving.question import Question
-from density.serving.service import Service
 from tests.tiny import Letters, lettered
 
 TEXT = "abc de fgh. Ijk lm no."
@@ -118,13 +117,6 @@ def test_enough_is_where_the_likeliest_token_stays():
     assert context.enough([(1, 7), (2, 7)]) == 1
     assert context.enough([(1, 5), (2, 7)]) == 2
     assert context.enough([]) is None
-
-
-@pytest.fixture(scope="module")
-def service():
-    service = Service()
-    yield service
-    service.close()
 
 
 def test_what_the_page_asks_is_plain_data(service, tiny_folder):

@@ -72,7 +72,9 @@ def metrics(app):
 def test_it_begins_at_the_trace_found(page):
     slider = page.select_slider[0]
     found = page.session_state.exploring[1].poll().results[0]
-    assert f"{slider.value}" and page.session_state.exploring[0][2].count('"size": null') == 1
+    assert page.session_state.exploring[0][2].count('"size": null') == 1
+    named = [name for name in slider.options if name.endswith(", the density")]
+    assert named == [f"{metrics(page)['Density']}, the density"]
     assert f"{found['trace']['edges']:,} of {found['edges_full']:,} edges" in below(page)
     assert "and so reaches the 80% asked" in below(page)
     assert found["trace"]["size"] <= size_of(slider.value)

@@ -38,13 +38,6 @@ TEXT = "The capital of France"
 
 
 @pytest.fixture(scope="module")
-def service():
-    service = Service()
-    yield service
-    service.close()
-
-
-@pytest.fixture(scope="module")
 def ask(tiny_folder):
     """A question about the tiny model."""
     return lambda text=TEXT, **changes: Question(str(tiny_folder), text, **changes)

@@ -98,6 +98,7 @@ class Family:
 
     @property
     def dtype(self) -> torch.dtype:
+        """What states are held in."""
         return self.model.dtype
 
     def embed(self, ids: Int[Tensor, " position"]) -> Float[Tensor, "position d_model"]:
@@ -115,6 +116,7 @@ class Family:
         )
 
     def attention(self, module: nn.Module, layer: int, length: int) -> Attention:
+        """The attention of ``layer``, for a text of ``length`` tokens."""
         rotary = self.rotary(layer, length)
         return Attention(
             query=HeadProjection(linear(module.q_proj), self.heads, rotary=rotary),
@@ -137,6 +139,7 @@ class Family:
         return getattr(self.config, "sliding_window", None) if local else None
 
     def mlp(self, module: nn.Module) -> Mlp:
+        """The MLP of a layer."""
         return Mlp(
             up=linear(module.up_proj),
             down=linear(module.down_proj),
@@ -145,6 +148,7 @@ class Family:
         )
 
     def norm(self, module: nn.Module) -> Norm:
+        """A norm of the model, of whatever width."""
         return Norm(weight=weights(module), eps=module.variance_epsilon)
 
     def rotary(self, layer: int, length: int) -> Rotary:

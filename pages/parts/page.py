@@ -1,6 +1,7 @@
 """What every page begins with, and text from outside made safe to show."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,19 @@ def init() -> None:
             f"This server is not open: {literal(str(error))} Whoever runs it has to change that and start it again."
         )
         st.stop()
+
+
+def ask_view(label: str, views: Mapping[str, str], key: str) -> str:
+    """Which of a page's ``views``, by their names for people; the first, or what the session has under ``key``."""
+    chosen = st.segmented_control(
+        *(label, list(views)),
+        format_func=views.__getitem__,
+        key=key,
+        required=True,
+        label_visibility="collapsed",
+        **KEPT,
+    )
+    return chosen or next(iter(views))
 
 
 def literal(text: str) -> str:

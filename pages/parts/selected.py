@@ -146,7 +146,7 @@ def ask_size(prediction: Mapping[str, Any]) -> float | None:
     found = next(step for step in steps if size_of(step) * full >= edges)
 
     def name(step: int) -> str:
-        return f"{percent(size_of(step))}, the density" if step == found else percent(size_of(step))
+        return f"{percent(prediction['density'])}, the density" if step == found else percent(size_of(step))
 
     key = f"size-{prediction['position']}-{edges}"
     # A link's size is that of the prediction shown first.
