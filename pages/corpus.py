@@ -33,8 +33,8 @@ SAMPLE_HELP = (
     "and minimal pairs, each with its source."
 )
 FILE_HELP = (
-    "In UTF-8: .txt has one text a line; of the others a column holds the texts. Columns id, theme and pair are "
-    "carried along."
+    "In UTF-8: .txt has one text a line; of the others a column holds the texts. Columns id, theme, pair and language "
+    "are carried along."
 )
 COLUMN_HELP = (
     "The column with the texts. Unless one is chosen it is text or context; a .tsv or .csv whose first line has "
@@ -65,17 +65,17 @@ def main() -> None:
     if service.limits.read_only:
         st.info("This server keeps nothing for its visitors: measure corpora by the command line elsewhere.")
         return
-    request, column = ask(service)
+    request = ask(service)
     if request is not None:
-        offer_run(service, request, column)
+        offer_run(service, request)
     if f"{PAGE}job" in st.session_state:
         asked, job = st.session_state[f"{PAGE}job"]
         running = not job.poll().finished
         st.fragment(follow, run_every=POLL_SECONDS if running else None)(asked, running)
 
 
-def ask(service: "Service") -> "tuple[Request | None, str | None]":
-    """Draws the widgets; returns what they ask, or ``None`` after saying what is lacking; and the column chosen."""
+def ask(service: "Service") -> "Request | None":
+    """Draws the widgets; returns what they ask, or ``None`` after saying what is lacking."""
     from density.corpus.rows import Measure
     from density.serving.corpora import Request
 
@@ -123,13 +123,13 @@ def ask(service: "Service") -> "tuple[Request | None, str | None]":
         seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=f"{PAGE}seed", help=SEED_HELP, **KEPT)
     found = ask_texts(seed)
     if found is None:
-        return None, None
+        return None
     source, texts, column = found
     if not models:
         st.warning("No model is chosen; choose one or more in the side bar.")
-        return None, None
+        return None
     measure = Measure(positions or "last", fidelity, sweep, sweep and controls, seed, rule, tokens)
-    return Request(source, tuple(texts), tuple(models), measure), column
+    return Request(source, tuple(texts), tuple(models), measure, column)
 
 
 def ask_models(service: "Service") -> list[str]:
@@ -178,7 +178,7 @@ def ask_texts(seed: int) -> "tuple[str, list[Text], str | None] | None":
         return None
 
 
-def offer_run(service: "Service", request: "Request", column: str | None) -> None:
+def offer_run(service: "Service", request: "Request") -> None:
     """What a run will measure, the button, and the command that does the same."""
     from density.findings.data import command
     from density.serving.corpora import finished, measure_corpus
@@ -202,7 +202,7 @@ def offer_run(service: "Service", request: "Request", column: str | None) -> Non
         st.session_state[f"{PAGE}job"] = (request, job)
     with st.expander("The command line that does the same"):
         settings = {**request.settings, "opened": {}}
-        st.code(command(request.name, settings, column), language="bash", wrap_lines=True)
+        st.code(command(request.name, settings), language="bash", wrap_lines=True)
         st.caption(COMMAND_HELP)
 
 

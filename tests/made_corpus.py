@@ -52,6 +52,7 @@ def usual(position: int) -> dict[str, Any]:
     """The columns that every prediction has."""
     return {
         "position": position,
+        "added": 0,
         "top_ids": [1, 2],
         "entropy": 1.0,
         "edges_full": EDGES,
@@ -67,7 +68,7 @@ def swept(variation: Sequence[float] | np.ndarray, **columns: Any) -> dict[str, 
     """The columns of a sweep whose total variations are given, one for each of its sizes.
 
     Args:
-        columns: ``random``, ``complement``: the controls' total variations; ``agrees``: whether the top token does;
+        columns: ``random``, ``complement``: the controls' total variations; ``agrees``: whether the top token does, and ``top_id``: which it else is;
             ``heads``, ``early``: shares of the edges that are heads', and in the first quarter of the layers, at each
             size.
     """
@@ -76,6 +77,7 @@ def swept(variation: Sequence[float] | np.ndarray, **columns: Any) -> dict[str, 
     edges = np.round(GRID * EDGES).astype(int)
     heads = np.round(edges * np.broadcast_to(columns.get("heads", 0.5), GRID.shape)).astype(int)
     early = np.round(edges * np.broadcast_to(columns.get("early", 0.25), GRID.shape)).astype(int)
+    agrees = np.broadcast_to(columns.get("agrees", variation < 0.5), GRID.shape)
     found = {
         "search": "sweep",
         "auc_linear": float(np.trapezoid(np.r_[1.0, variation], size)),
@@ -85,7 +87,8 @@ def swept(variation: Sequence[float] | np.ndarray, **columns: Any) -> dict[str, 
         "curve_threshold": GRID.tolist(),
         "curve_total_variation": variation.tolist(),
         "curve_nucleus_recovered": [90 if one < 0.1 else 0 for one in variation],
-        "curve_top_token_agrees": np.broadcast_to(columns.get("agrees", variation < 0.5), GRID.shape).tolist(),
+        "curve_top_id": np.where(agrees, 1, columns.get("top_id", 2)).tolist(),
+        "curve_top_token_agrees": agrees.tolist(),
         "curve_edges_head": heads.tolist(),
         "curve_edges_mlp": ((edges - heads) // 2).tolist(),
         "curve_edges_residual": (edges - heads - (edges - heads) // 2).tolist(),

@@ -14,6 +14,7 @@ import time
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import psutil
 import pyarrow as pa
@@ -116,13 +117,13 @@ def test_texts_come_from_every_format_as_they_are(tmp_path, name):
 
 def test_texts_come_from_parquet_with_what_is_beside_them(tmp_path):
     rows = [
-        {"id": 7, "theme": "t", "pair": None, "said": "one text"},
-        {"id": 8, "theme": None, "pair": "p", "said": "two"},
+        {"id": 7, "theme": "t", "pair": None, "language": "en", "said": "one text"},
+        {"id": 8, "theme": None, "pair": "p", "language": None, "said": "two"},
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     first, second = load_texts(tmp_path / "rows.parquet", column="said")
-    assert (first.id, first.text, first.theme, first.pair) == ("7", "one text", "t", None)
-    assert (second.id, second.text, second.theme, second.pair) == ("8", "two", None, "p")
+    assert (first.id, first.text, first.theme, first.pair, first.language) == ("7", "one text", "t", None, "en")
+    assert (second.id, second.text, second.theme, second.pair, second.language) == ("8", "two", None, "p", None)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,11 @@ def test_texts_come_from_parquet_with_what_is_beside_them(tmp_path):
 def test_a_column_is_chosen_by_its_name(tmp_path, name, content):
     found = load_texts(write(tmp_path / name, content), column="said")
     assert [(text.id, text.text) for text in found] == [("x", 'an "odd quote'), ("y", "b")]
+
+
+def test_a_text_of_a_table_may_be_of_any_length(tmp_path):
+    (text,) = load_texts(write(tmp_path / "a.csv", "text\n" + "long " * 50_000 + "\n"))
+    assert len(text.text) == 250_000
 
 
 def test_without_ids_a_text_is_known_by_its_line(tmp_path):
@@ -157,6 +163,7 @@ def test_the_sample_is_varied_and_every_text_has_a_source():
     assert len({row["text"] for row in rows}) == len(rows)
     assert len({row["theme"] for row in rows}) >= 15
     own = "written for this sample"
+    assert {"en", "fr", "grc", "zxx"} < {row["language"] for row in rows}
     assert all(row["source"] == own or re.search(r", .*(\d{3}|BC|antiquity)", row["source"]) for row in rows)
     pairs = pd.DataFrame(rows).groupby("pair").theme.agg(["size", "nunique"])
     assert len(pairs) >= 25
@@ -172,6 +179,7 @@ WRONG_FILES = [
     ("bare.tsv", "text\n", [], "holds no text"),
     ("latin.txt", "eins\nzw\u00f6lf".encode("latin-1"), [], "not UTF-8: line 2, byte 7 of the file is 0xF6"),
     ("latin.tsv", "a\tb\nf\u00fcr".encode("latin-1"), [], "not UTF-8: line 2, byte 5"),
+    ("marked.txt", b"\xef\xbb\xbfab\n\xff", [], "not UTF-8: line 2, byte 6 of the file is 0xFF"),
     ("no.tsv", "a\tb\n1\t2\n", ["--column", "c"], "no column 'c'; there are: 'a', 'b'"),
     ("no.csv", "a,b\n1,2\n", ["--column", "text"], "no column 'text'; there are: 'a', 'b'"),
     ("no.jsonl", '{"a": 1}', [], "line 1, has no column 'text' or 'context'; there are: 'a'"),
@@ -260,6 +268,7 @@ def test_a_row_is_what_the_profile_command_says(run, texts, tmp_path, tiny_folde
     assert list(rows.next_id[:-1]) == [token["id"] for token in document["tokens"][1:]]
     assert rows.surprisal.isna().tolist() == [False] * (len(rows) - 1) + [True]
     assert set(rows.tokens) == {len(rows)}
+    assert set(rows.added) == {0}
     assert set(frame.model) == {str(tiny_folder)}
     assert frame.curve_size.isna().all()
     assert frame.error.isna().all()
@@ -287,6 +296,8 @@ def test_a_sweep_has_the_same_numbers_whether_its_curve_is_wanted_or_not():
         assert [sum(quarters) for quarters in by_quarter] == row["curve_edges"]
         assert row["curve_nucleus_recovered"][-1] == 90
         assert row["curve_top_token_agrees"][-1] is True
+        agrees = [token == row["top_ids"][0] for token in row["curve_top_id"]]
+        assert agrees == row["curve_top_token_agrees"] and not all(agrees)
         assert "curve_random_total_variation" not in row
 
 
@@ -312,19 +323,26 @@ def test_a_curve_has_what_each_of_its_traces_has_alone(settings):
 
 
 def test_what_is_wrong_with_one_text_is_a_row(run, tmp_path):
-    rows = [{"text": "a b c"}, {"text": " "}, {"text": "word " * 40}, {"text": "half \udc00"}, {"text": "d e f"}]
-    path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
+    texts = ["a b c", " ", "word " * 40, "half \udc00", "d e f", None]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
     code, out, _ = run(path, "--out", tmp_path / "o", "--max-tokens", 20, "--json", "-")
     frame = pd.read_parquet(tmp_path / "o")
     assert code == 0
-    assert list(frame.text_id) == ["1", "2", "3", "4", "5"]
-    assert list(frame.error.isna()) == [True, False, False, False, True]
-    assert frame.density.isna().tolist() == [False, True, True, True, False]
-    for said, error in zip(["empty or blank", "the limit is 20", "surrogate pair"], frame.error[1:4], strict=True):
+    assert list(frame.text_id) == ["1", "2", "3", "4", "5", "6"]
+    assert list(frame.error.isna()) == [True, False, False, False, True, False]
+    assert frame.density.isna().tolist() == [False, True, True, True, False, True]
+    wrong = ["empty or blank", "the limit is 20", "surrogate pair", "empty or blank"]
+    for said, error in zip(wrong, frame.error.dropna(), strict=True):
         assert said in error
     assert frame.text[3] == "half \\udc00"
     (result,) = json.loads(out)["results"]
-    assert (result["texts"], result["predictions"], result["errors"]) == (5, 2, 3)
+    assert (result["texts"], result["predictions"], result["errors"]) == (6, 2, 4)
+
+
+def test_duckdb_reads_a_dataset_as_it_stands(made):
+    rows = duckdb.sql(f"select text_id, density from '{made / 'dataset'}/*.parquet' order by text_id").fetchall()
+    frame = pd.read_parquet(made / "dataset").sort_values("text_id")
+    assert rows == list(zip(frame.text_id, frame.density, strict=True)) and len(rows) == len(TEXTS)
 
 
 def test_the_dataset_says_how_it_was_made(run, texts, tmp_path, tiny_folder):
@@ -333,7 +351,7 @@ def test_the_dataset_says_how_it_was_made(run, texts, tmp_path, tiny_folder):
     assert len(shards) == 3
     for shard in shards:
         settings = json.loads(pq.read_schema(shard).metadata[b"density"])
-        assert settings["schema"] == "density.corpus/1"
+        assert settings["schema"] == "density.corpus/2"
         assert (settings["model"], settings["rule"], settings["seed"]) == (str(tiny_folder), "l1", 5)
         assert re.fullmatch("[0-9a-f]{64}", settings["revision"])
         assert settings["versions"].keys() == {"density", "torch", "transformers"}
@@ -492,10 +510,10 @@ def test_a_dataset_of_another_schema_or_none_is_refused(run, texts, tmp_path, da
     from density.errors import BadInput
 
     manifest = dataset / "_manifest.json"
-    manifest.write_text(manifest.read_text().replace("density.corpus/1", "density.corpus/9"))
+    manifest.write_text(manifest.read_text().replace("density.corpus/2", "density.corpus/9"))
     assert "is a dataset of schema 'density.corpus/9'" in run(texts, "--out", dataset)[2]
     with pytest.raises(
-        BadInput, match=r"schema 'density\.corpus/9', and this version reads and writes density\.corpus/1"
+        BadInput, match=r"schema 'density\.corpus/9', and this version reads and writes density\.corpus/2"
     ):
         read_dataset(dataset)
     manifest.write_text("{")

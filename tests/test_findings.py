@@ -249,10 +249,9 @@ def test_the_command_is_the_one_that_made_the_data(tmp_path):
 
     def of(limit=None, seed=0, column=None, **measure):
         texts = load_texts("sample", limit=limit, seed=seed)
-        settings = settings_of(
-            texts, ["smollm2-135m", "a b"], Measure(seed=seed, **measure), source="sample", precision="float32"
-        )
-        return command("run", {**settings, "opened": {}}, column)
+        given = {"source": "sample", "precision": "float32", "column": column}
+        settings = settings_of(texts, ["smollm2-135m", "a b"], Measure(seed=seed, **measure), **given)
+        return command("run", {**settings, "opened": {}})
 
     start = "python -m density corpus sample --out run --model smollm2-135m --model 'a b'"
     assert of() == start

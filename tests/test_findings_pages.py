@@ -226,7 +226,7 @@ def test_the_files_are_whole(kept):
 
     folder = kept / "swept"
     table = pq.read_table(io.BytesIO(one_file(folder)))
-    assert table.num_rows == 24 and json.loads(table.schema.metadata[b"density"])["schema"] == "density.corpus/1"
+    assert table.num_rows == 24 and json.loads(table.schema.metadata[b"density"])["schema"] == "density.corpus/2"
     rows = pd.read_csv(io.StringIO(flat(folder)))
     assert len(rows) == 24 and not [name for name in rows if name.startswith("curve_")]
     assert rows["text"].map(json.loads).tolist() == table.column("text").to_pylist()

@@ -138,6 +138,8 @@ def run_on_cluster(
                 raise DensityError(
                     f"a worker has no {error.name}; install this package and its models there."
                 ) from None
+            except dask().KilledWorker as error:
+                raise DensityError(f"{name}, text {dataset.texts[text].id}: {error}") from None
             if dataset.opened.get(name) != opened:
                 dataset.open_model(name, opened)
             dataset.add(number, text, rows)

@@ -68,7 +68,7 @@ def corpus_command(
     check_models(names, device, precision)
     check_workers(workers, dask_address)
     texts = load_texts(source, column=column, limit=limit, seed=seed)
-    settings = settings_of(texts, names, measure, source=source, precision=precision)
+    settings = settings_of(texts, names, measure, source=source, precision=precision, column=column)
     run: Callable[..., None] = run_here
     where: dict[str, Any] = {"device": device, "precision": precision}
     if workers is not None or dask_address is not None:

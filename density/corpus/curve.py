@@ -25,7 +25,8 @@ class CurvePoint:
         trace: The trace.
         total_variation: Of its replay from the full model.
         nucleus_recovered: In percent, see `density.fidelity.nucleus_recovered`.
-        top_token_agrees: Whether its replay's likeliest token is the full model's.
+        top_id: Its replay's likeliest token.
+        top_token_agrees: Whether that is the full model's.
         by_kind: Its edges that are ``residual``, ``head`` and ``mlp``.
         by_quarter: Its edges in each quarter of the layers, from the input up.
         random: Total variation of as many random edges; ``None`` unless controls were asked for.
@@ -35,6 +36,7 @@ class CurvePoint:
     trace: Trace
     total_variation: float
     nucleus_recovered: int
+    top_id: int
     top_token_agrees: bool
     by_kind: dict[str, int]
     by_quarter: list[int]
@@ -53,27 +55,27 @@ def measure_curve(
     found = {trace.edges: trace for trace in reading.of_sizes([(position, size) for size in SWEEP_GRID])}
     traces = [found[edges] for edges in sorted(found) if edges]
     (full,) = reading.full_probabilities([position])
-    replayed = {trace.edges: row for trace, row in replays(reading, traces, check)}
+    likeliest = int(full.argmax())
+    replayed = {trace.edges: row for trace, row in replays(reading, traces, likeliest, check)}
     random = random_distances(reading, traces, full, seed, check) if controls else [None] * len(traces)
     complement = complement_distances(reading, traces, full, check) if controls else [None] * len(traces)
     points = []
     for trace, by_chance, rest in zip(traces, random, complement, strict=True):
-        distance, nucleus, agrees = replayed[trace.edges]
+        distance, nucleus, top_id = replayed[trace.edges]
         made = composition(reading.traces([position]), trace)
-        points.append(
-            CurvePoint(trace, distance, nucleus, agrees, made.by_kind, by_quarter(made.by_layer), by_chance, rest)
-        )
+        where = made.by_kind, by_quarter(made.by_layer)
+        points.append(CurvePoint(trace, distance, nucleus, top_id, top_id == likeliest, *where, by_chance, rest))
     return points
 
 
 def replays(
-    reading: Reading, traces: Sequence[Trace], check: Callable[[], None]
-) -> list[tuple[Trace, tuple[float, int, bool]]]:
-    """Each trace with its total variation, nucleus recovered and whether the top token agrees; the full graph is exact.
+    reading: Reading, traces: Sequence[Trace], likeliest: int, check: Callable[[], None]
+) -> list[tuple[Trace, tuple[float, int, int]]]:
+    """Each trace with its total variation, nucleus recovered and likeliest token; the full graph is exact.
 
     Batches are those of `Reading.measure`, so the numbers are the same to the last bit.
     """
-    measured = [(trace, (0.0, 90, True)) for trace in traces if trace.edges == trace.edges_full]
+    measured = [(trace, (0.0, 90, likeliest)) for trace in traces if trace.edges == trace.edges_full]
     for batch in reading.batches([trace for trace in traces if trace.edges < trace.edges_full]):
         check()
         full = reading.full_probabilities([trace.position for trace in batch])
@@ -81,8 +83,7 @@ def replays(
         distances = total_variation(full, rows).tolist()
         for trace, distance, expected, row in zip(batch, distances, full, rows, strict=True):
             reading.record(trace, distance)
-            agrees = int(expected.argmax()) == int(row.argmax())
-            measured.append((trace, (distance, nucleus_recovered(expected, row), agrees)))
+            measured.append((trace, (distance, nucleus_recovered(expected, row), int(row.argmax()))))
     return measured
 
 

@@ -30,7 +30,7 @@ from density.errors import BadInput, DensityError, shown
 from density.export import versions
 from density.models import Model
 
-CORPUS_SCHEMA = "density.corpus/1"
+CORPUS_SCHEMA = "density.corpus/2"
 MANIFEST, LOCK, PENDING = "_manifest.json", "_lock", "_pending"
 SHARD_TEXTS = 100
 # Bytes of a manifest, several times what there is; settings that a message names.
@@ -62,15 +62,22 @@ class Opened:
 
 
 def settings_of(
-    texts: Sequence[Text], models: Sequence[str], measure: Measure, *, source: str, precision: str
+    texts: Sequence[Text],
+    models: Sequence[str],
+    measure: Measure,
+    *,
+    source: str,
+    precision: str,
+    column: str | None = None,
 ) -> dict[str, Any]:
-    """All that decides what is in a dataset, as plain data."""
+    """All that decides what is in a dataset, as plain data; with the column of ``source``, if one was named."""
     return {
         "schema": CORPUS_SCHEMA,
         "models": list(models),
         **asdict(measure),
         "precision": precision,
         "source": Path(source).name,
+        "column": column,
         "texts": len(texts),
         "texts_sha256": digest(texts),
         "shard_texts": SHARD_TEXTS,

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import torch
 
+from density.context import added
 from density.corpus.curve import CurvePoint, measure_curve
 from density.corpus.sources import Text
 from density.errors import Cancelled
@@ -22,6 +23,7 @@ CURVE = {
     "curve_threshold": pa.float64(),
     "curve_total_variation": pa.float64(),
     "curve_nucleus_recovered": pa.int32(),
+    "curve_top_id": pa.int32(),
     "curve_top_token_agrees": pa.bool_(),
     "curve_edges_residual": pa.int64(),
     "curve_edges_head": pa.int64(),
@@ -37,11 +39,13 @@ SCHEMA = pa.schema(
     {
         "text_id": pa.string(),
         "theme": pa.string(),
+        "language": pa.string(),
         "pair": pa.string(),
         "text": pa.string(),
         "model": pa.string(),
         "position": pa.int32(),
         "tokens": pa.int32(),
+        "added": pa.int32(),
         "context_token": pa.string(),
         "next_token": pa.string(),
         "next_id": pa.int32(),
@@ -103,7 +107,8 @@ def measure_text(model: Model, text: Text, measure: Measure, check: Callable[[],
         Cancelled: From ``check``.
         OSError: The machine's fault rather than the text's; so is `MemoryError` and a device that failed.
     """
-    common = {"text_id": text.id, "theme": text.theme, "pair": text.pair, "text": text.text, "model": model.name}
+    beside = {"theme": text.theme, "language": text.language, "pair": text.pair}
+    common = {"text_id": text.id, **beside, "text": text.text, "model": model.name}
     common = {key: value and encodable(value) for key, value in common.items()}
     try:
         reading = read(model, text.text, rule=measure.rule, max_tokens=measure.max_tokens)
@@ -131,9 +136,10 @@ def prediction_rows(reading: Reading, measure: Measure, check: Callable[[], None
             )
             replays[position] = sum(point.trace.edges < point.trace.edges_full for point in curves[position])
     found = profile(reading, fidelity=measure.fidelity, positions=positions, sweep=measure.sweep, check=check)
+    about = {"tokens": len(reading.tokens), "added": added(reading.model, reading.ids.tolist())}
     rows = []
     for prediction in sorted(found, key=lambda one: one.position):
-        row = {"tokens": len(reading.tokens), **prediction_row(prediction), **replays_of(prediction, replays)}
+        row = {**about, **prediction_row(prediction), **replays_of(prediction, replays)}
         rows.append({**row, **curve_columns(curves.get(prediction.position))})
     return rows
 
@@ -180,6 +186,7 @@ def curve_columns(points: Sequence[CurvePoint] | None) -> Row:
         "curve_threshold": [point.trace.threshold for point in points],
         "curve_total_variation": [point.total_variation for point in points],
         "curve_nucleus_recovered": [point.nucleus_recovered for point in points],
+        "curve_top_id": [point.top_id for point in points],
         "curve_top_token_agrees": [point.top_token_agrees for point in points],
     }
     for kind in ("residual", "head", "mlp"):

@@ -19,8 +19,8 @@ SAMPLE = "sample"
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 TEXT_COLUMNS = ("text", "context")
 # Bytes of a file, and of what it unpacks to; rows unpacked at once; columns that a message names.
-MOST_BYTES, BATCH, MOST_NAMED = 10**9, 100, 10
-BESIDE = ("id", "theme", "pair")
+MOST_BYTES, BATCH, MOST_NAMED = 10**9, 100, 50
+BESIDE = ("id", "theme", "pair", "language")
 # Each record's line or row in its file, from 1, and its cells by column; the texts are the column "text".
 Records = Iterator[tuple[int, Mapping[str, Any]]]
 
@@ -34,12 +34,14 @@ class Text:
         text: As it stands in the file.
         theme: What it is an example of, if the file says so.
         pair: What it shares with the other half of a minimal pair, if it is in one.
+        language: What it is written in, if the file says so; ISO 639, ``zxx`` for no language.
     """
 
     id: str
     text: str
     theme: str | None = None
     pair: str | None = None
+    language: str | None = None
 
 
 def load_texts(source: str, *, column: str | None = None, limit: int | None = None, seed: int = 0) -> list[Text]:
@@ -47,7 +49,7 @@ def load_texts(source: str, *, column: str | None = None, limit: int | None = No
 
     Args:
         source: A file whose name ends in .txt (one text a line, blank lines left out), .tsv, .csv, .jsonl or .parquet,
-            or ``sample``. Columns ``id``, ``theme`` and ``pair`` are used where there are any.
+            or ``sample``. Columns ``id``, ``theme``, ``pair`` and ``language`` are used where there are any.
         column: The one with the texts. By default ``text`` or ``context``; in a .tsv or .csv whose first line has
             neither, there is no header and the texts are the first column.
         limit: So many of the texts, drawn with ``seed``; all of them if there are no more.
@@ -110,13 +112,13 @@ def digest(texts: Iterable[Text]) -> str:
 
 
 def as_texts(name: str, records: Records) -> Iterator[Text]:
-    """Texts of records; raises `BadInput` for one that is no text."""
+    """Texts of records, nothing where there is none; raises `BadInput` for what is no text."""
     for number, record in records:
-        text = record["text"]
+        text = "" if record["text"] is None else record["text"]
         if not isinstance(text, str):
             raise BadInput(f"{name}, text {number}: a text is wanted, got {shown(text)}.")
         given = {key: str(record[key]) for key in BESIDE if record.get(key) not in (None, "")}
-        yield Text(given.get("id", str(number)), text, given.get("theme"), given.get("pair"))
+        yield Text(given.get("id", str(number)), text, given.get("theme"), given.get("pair"), given.get("language"))
 
 
 def refuse_duplicates(name: str, texts: Sequence[Text]) -> None:
@@ -135,9 +137,11 @@ def decode(name: str, raw: bytes) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
+        # Its place is told without the mark.
+        start = error.start + len(raw) - len(error.object)
+        line = raw.count(b"\n", 0, start) + 1
         raise BadInput(
-            f"{name} is not UTF-8: line {line}, byte {error.start} of the file is 0x{raw[error.start]:02X}; "
+            f"{name} is not UTF-8: line {line}, byte {start} of the file is 0x{raw[start]:02X}; "
             "convert the file to UTF-8."
         ) from None
 
@@ -163,6 +167,8 @@ def read_lines(name: str, raw: bytes, column: str | None) -> Records:
 
 def read_table(name: str, raw: bytes, column: str | None, **style: Any) -> Records:
     """Lines of cells; the first is the header if it names the column wanted, or any in which texts are looked for."""
+    # A long text is refused, if it is, where its tokens are counted, and alone.
+    csv.field_size_limit(MOST_BYTES)
     reader = csv.reader(io.StringIO(decode(name, raw), newline=""), strict=True, **style)
     try:
         first = next(reader, [])

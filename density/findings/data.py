@@ -255,7 +255,7 @@ def zipf(known: Frequencies, token: int) -> float:
     return np.nan if found is None else found
 
 
-def command(name: str, settings: Mapping[str, Any], column: str | None = None) -> str:
+def command(name: str, settings: Mapping[str, Any]) -> str:
     """The command that makes a dataset.
 
     The number of texts drawn is given unless the shipped sample is whole: of a file, all may have been.
@@ -263,10 +263,9 @@ def command(name: str, settings: Mapping[str, Any], column: str | None = None) -
     Args:
         name: Of its folder.
         settings: See `Part`.
-        column: With the texts, where it was named; that is not part of a dataset's settings.
     """
     words = ["python", "-m", "density", "corpus", settings["source"], "--out", name]
-    words += ["--column", column] if column else []
+    words += ["--column", settings["column"]] if settings["column"] else []
     words += [word for name in settings["models"] for word in ("--model", name)]
     for option, usual in (("positions", "last"), ("fidelity", 0.8), ("rule", "l1"), ("precision", "float32")):
         if settings[option] != usual:

@@ -44,17 +44,20 @@ class Request:
         texts: To be measured.
         models: With which.
         measure: What of each.
+        column: Of the file, with the texts, if one was named.
     """
 
     source: str
     texts: tuple[Text, ...]
     models: tuple[str, ...]
     measure: Measure
+    column: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """Those of its dataset."""
-        return settings_of(self.texts, self.models, self.measure, source=self.source, precision="float32")
+        given = {"source": self.source, "column": self.column, "precision": "float32"}
+        return settings_of(self.texts, self.models, self.measure, **given)
 
     @property
     def name(self) -> str:

@@ -294,8 +294,8 @@ def parse_manifest(data: bytes) -> None:
 
 def manifest_seeds() -> list[bytes]:
     opened = {"revision": "0" * 40, "family": "llama", "device": "cpu", "precision": "float32"}
-    document = {"schema": "density.corpus/1", "models": ["tiny"], "texts": 2, "opened": {"tiny": opened}}
-    return [json.dumps(document).encode(), json.dumps({**document, "schema": "density.corpus/2"}).encode()]
+    document = {"schema": "density.corpus/2", "models": ["tiny"], "texts": 2, "opened": {"tiny": opened}}
+    return [json.dumps(document).encode(), json.dumps({**document, "schema": "density.corpus/3"}).encode()]
 
 
 NUMBERS = ("0", "-1", "1e999", "NaN", "true", "null", "9223372036854775808", "1000000000000", '"x"', "[]", "{}", "[[[[")
