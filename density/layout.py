@@ -33,15 +33,6 @@ def first(circuit: Mapping[str, Any], most: int) -> dict[str, Any]:
     return {**circuit, "edges": kept, "edges_left_out": circuit["edges_left_out"] + len(edges) - len(kept)}
 
 
-def size_of(found: Mapping[str, Any]) -> float:
-    """A size at which exactly the trace of ``found`` is found again, whichever way a product with it is rounded.
-
-    Args:
-        found: In the schema ``density.explore/1``.
-    """
-    return min((found["trace"]["edges"] + 0.5) / found["edges_full"], 1.0)
-
-
 def lay_out(circuit: Mapping[str, Any], tokens: Sequence[str]) -> dict[str, Any]:
     """Where everything is: x in columns, y in depths, both from 0; strict JSON.
 

@@ -76,13 +76,17 @@ class Reading:
 
     def of_sizes(self, wanted: Sequence[tuple[int, float]]) -> list[Trace]:
         """For each (position, size), the largest trace of at most that size."""
+        full = self.traces(position for position, _ in wanted).edges_full
+        return self.of_edges([(position, edge_budget(size, full[position])) for position, size in wanted])
+
+    def of_edges(self, wanted: Sequence[tuple[int, int]]) -> list[Trace]:
+        """For each (position, edges), the largest trace of at most so many edges."""
         traces = self.traces(position for position, _ in wanted)
-        keys = [(position, edge_budget(size, traces.edges_full[position])) for position, size in wanted]
-        fresh = sorted(set(keys) - self._sized.keys())
+        fresh = sorted(set(wanted) - self._sized.keys())
         if fresh:
             found = traces.largest([position for position, _ in fresh], [most for _, most in fresh])
             self._sized.update(zip(fresh, found, strict=True))
-        return [self._sized[key] for key in keys]
+        return [self._sized[key] for key in wanted]
 
     @torch.no_grad()
     def full_probabilities(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:

@@ -1,6 +1,7 @@
 """Answers about a text: plain data that JSON can carry, the same as the engine's own; jobs take turns."""
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from density.errors import BadInput
 from density.generate import generate
 from density.profile import profile
 from density.reading import read
+from density.search import LATTICE
 from density.serving import answers
 from density.serving.jobs import State
 from density.serving.question import Question
@@ -33,8 +35,18 @@ def documents(service, question, answer, **given):
     return list(seen.results)
 
 
-def test_an_exploration_is_of_the_trace_that_reaches_the_fidelity(service, question):
-    (found,) = documents(service, question, answers.exploration, position=-1, size=None, most=50)
+@pytest.fixture(scope="module")
+def last(service, question):
+    """The last prediction's position, and how many edges its full graph and the trace found have."""
+    job = service.profile(replace(question, positions="last"))
+    assert job.wait(PATIENCE)
+    (found,) = job.poll().results
+    return found["position"], found["edges_full"], found["edges_trace"]
+
+
+def test_an_exploration_is_of_the_trace_that_reaches_the_fidelity(service, question, last):
+    (found,) = documents(service, question, answers.exploration, position=-1, edges=last[2], most=50)
+    assert found["trace"]["edges"] == last[2]
     assert found["schema"] == "density.explore/1"
     assert found["trace"]["fidelity"] >= 0.6
     assert found["position"] == len(found["tokens"]) - 1
@@ -46,13 +58,23 @@ def test_an_exploration_is_of_the_trace_that_reaches_the_fidelity(service, quest
     assert {token["id"] for token in found["trace"]["top_tokens"]} <= {t["id"] for t in found["trace"]["tokens"]}
 
 
-def test_an_exploration_of_a_size_is_of_that_size(service, question):
-    (found,) = documents(service, question, answers.exploration, position=3, size=0.5, most=10)
+def test_an_exploration_of_a_size_is_of_that_size(service, question, last):
+    position, full, _ = last
+    (found,) = documents(service, question, answers.exploration, position=position, edges=full // 2, most=10)
     assert 0.3 < found["trace"]["size"] <= 0.5
 
 
-def test_a_circuit_alone_is_the_one_of_the_exploration(service, question):
-    asked = {"position": -1, "size": 0.9, "most": 40}
+def test_a_trace_is_found_again_by_its_edges_whatever_its_size_is_rounded_to():
+    reading = read(lettered(), "the cat sat on a mat")
+    traces = {trace.edges: trace for at in range(20) for trace in reading.of_sizes([(at, size) for size in LATTICE])}
+    # Some shares of the graph, times the graph, are an edge less.
+    assert any(math.floor(trace.size * trace.edges_full) < trace.edges for trace in traces.values())
+    for trace in traces.values():
+        assert answers.trace_of(reading, trace.position, trace.edges) == trace
+
+
+def test_a_circuit_alone_is_the_one_of_the_exploration(service, question, last):
+    asked = {"position": -1, "edges": last[1], "most": 40}
     (found,) = documents(service, question, answers.circuit, **asked)
     (whole,) = documents(service, question, answers.exploration, **asked)
     assert found == whole["circuit"]
@@ -73,7 +95,7 @@ def test_a_curve_ends_at_nothing_to_lose_and_has_its_controls(service, question)
 def test_what_is_known_of_a_curve_is_what_was_measured(service, question):
     other = replace(question, text=f"{TEXT}, Paris")
     assert [point["size"] for point in documents(service, other, answers.known, position=3)] == [1.0]
-    documents(service, other, answers.exploration, position=3, size=None, most=10)
+    assert service.profile(replace(other, positions="3")).wait(PATIENCE)
     searched = documents(service, other, answers.known, position=3)
     assert len(searched) > 2 and searched[-1]["edges"] == 0
     curve = documents(service, other, answers.curve, position=3, controls=False)
@@ -82,15 +104,15 @@ def test_what_is_known_of_a_curve_is_what_was_measured(service, question):
     assert [point for point in known if point in searched] == searched
 
 
-def test_a_state_is_seen_in_both_runs(service, question):
-    (seen,) = documents(service, question, answers.state_seen, position=-1, size=0.3, depth=2, at=0)
+def test_a_state_is_seen_in_both_runs(service, question, last):
+    (seen,) = documents(service, question, answers.state_seen, position=-1, edges=last[1] // 3, depth=2, at=0)
     assert seen["full"].keys() == seen["replay"].keys() == {"top_tokens", "promoted", "suppressed", "zero"}
     both = {token["id"] for run in ("full", "replay") for token in seen[run]["top_tokens"]}
     assert {token["id"] for token in seen["tokens"]} == both
 
 
-def test_every_drawn_edge_can_be_looked_at(service, question):
-    (found,) = documents(service, question, answers.exploration, position=-1, size=0.9, most=200)
+def test_every_drawn_edge_can_be_looked_at(service, question, last):
+    (found,) = documents(service, question, answers.exploration, position=-1, edges=last[1], most=200)
     kinds = set()
     for edge in found["circuit"]["edges"][::5]:
         (seen,) = documents(service, question, answers.edge_seen, edge=edge)
@@ -98,9 +120,9 @@ def test_every_drawn_edge_can_be_looked_at(service, question):
     assert kinds == {("head", "head"), ("mlp", "neurons"), ("residual",)}
 
 
-def test_switches_come_as_plain_data(service, question):
+def test_switches_come_as_plain_data(service, question, last):
     given = [{"layer": 1, "kind": "head", "head": 2}, {"layer": 0, "kind": "mlp", "query": 0, "on": True}]
-    (found,) = documents(service, question, answers.switched, position=-1, size=1.0, switches=given, draws=3)
+    (found,) = documents(service, question, answers.switched, position=-1, edges=last[1], switches=given, draws=3)
     assert found["edges_off"] > 0
     assert found["switches"] == ["L1.H2 off", "L0.MLP  0 on"]
     assert len(found["random"]) == 3
@@ -127,7 +149,7 @@ def test_what_is_written_on_is_whole_characters(service, question):
 
 
 def test_a_wrong_question_fails_in_one_sentence(service, question):
-    job = service.ask(question, answers.exploration, position=999, size=None, most=10)
+    job = service.ask(question, answers.exploration, position=999, edges=1, most=10)
     assert job.wait(PATIENCE)
     assert job.poll().state is State.FAILED
     assert "position 999 is outside" in job.poll().error

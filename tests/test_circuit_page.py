@@ -31,7 +31,7 @@ def question(tiny_folder):
 
 @pytest.fixture(scope="module")
 def found(service, question):
-    job = service.ask(question, answers.exploration, position=-1, size=1.0, most=400)
+    job = service.ask(question, answers.exploration, position=-1, edges=10**9, most=400)
     assert job.wait(PATIENCE)
     return job.poll().results[0]
 
@@ -103,7 +103,7 @@ def test_more_or_fewer_edges_are_drawn_as_chosen(page, found, most):
 
 
 def test_an_empty_trace_is_said_to_be_empty(page, service, question):
-    job = service.ask(question, answers.exploration, position=-1, size=0.0, most=400)
+    job = service.ask(question, answers.exploration, position=-1, edges=0, most=400)
     assert job.wait(PATIENCE)
     page.session_state["found"] = job.poll().results[0]
     page.run()

@@ -1,7 +1,6 @@
 """The drawing of a circuit: worked out by hand; no edge lies on another, and no click is believed."""
 
 import json
-import math
 
 import pytest
 
@@ -16,7 +15,6 @@ from density.layout import (
     layer_of,
     picked,
     signature,
-    size_of,
     state_name,
     switches_for,
 )
@@ -131,14 +129,6 @@ def test_the_first_edges_end_where_a_level_ends():
 def test_a_first_level_that_is_too_large_is_cut():
     whole = circuit(*(edge("skip", 0, at, entry=0.5) for at in range(4)))
     assert len(first(whole, 3)["edges"]) == 3
-
-
-def test_a_trace_is_found_again_by_its_size():
-    for full in (7, 311, 56_731, 311_547):
-        for edges in {0, 1, full // 3, full - 1, full}:
-            size = size_of({"trace": {"edges": edges}, "edges_full": full})
-            assert math.floor(size * full) == edges
-            assert size <= 1
 
 
 def test_states_are_named_by_token_and_layer():

@@ -24,9 +24,9 @@ def home(tmp_path_factory):
         yield
 
 
-def at(tiny_folder, position=2, text=TEXT):
+def at(tiny_folder, position=2, text=TEXT, **link):
     """The page with a prediction selected."""
-    app = opened(model=str(tiny_folder), text=text)
+    app = opened(model=str(tiny_folder), text=text, **link)
     app.button[0].click()
     settle(app)
     app.session_state.chosen = position
@@ -37,6 +37,11 @@ def at(tiny_folder, position=2, text=TEXT):
 def asked(app, key):
     """Draws the page again until what was asked under ``key`` is there and drawn."""
     return settle(app, until=lambda app: key in app.session_state and app.session_state[key][1].poll().finished)
+
+
+def asked_edges(app, key="exploring"):
+    """The edges of the trace that was asked about."""
+    return json.loads(app.session_state[key][0][2])["edges"]
 
 
 @pytest.fixture
@@ -72,7 +77,7 @@ def metrics(app):
 def test_it_begins_at_the_trace_found(page):
     slider = page.select_slider[0]
     found = page.session_state.exploring[1].poll().results[0]
-    assert page.session_state.exploring[0][2].count('"size": null') == 1
+    assert asked_edges(page) == found["trace"]["edges"]
     named = [name for name in slider.options if name.endswith(", the density")]
     assert named == [f"{metrics(page)['Density']}, the density"]
     assert f"{found['trace']['edges']:,} of {found['edges_full']:,} edges" in below(page)
@@ -87,6 +92,16 @@ def test_every_number_has_its_definition(page):
         assert all(metric.help for metric in page.metric)
         assert all(len(metric.help.split(". ")) <= 3 for metric in page.metric)
     assert set(MAKEUP_HELP) == {markdown.value.strip("*") for markdown in page.markdown} & set(MAKEUP_HELP)
+
+
+def test_after_a_sweep_all_is_of_the_sweeps_own_trace(home, tiny_folder):
+    swept = at(tiny_folder, text="The capital of Spain", search="sweep")
+    found = swept.session_state.exploring[1].poll().results[0]
+    assert metrics(swept)["Edges"] == f"{found['trace']['edges']:,} of {found['edges_full']:,}"
+    switch(swept)
+    assert asked_edges(swept, "switching") == found["trace"]["edges"]
+    # The search finds another.
+    assert asked_edges(at(tiny_folder, text="The capital of Spain")) != found["trace"]["edges"]
 
 
 def test_another_size_moves_everything_below(page):
@@ -134,7 +149,7 @@ def test_another_token_begins_at_its_own_density(page):
     page.session_state.chosen = 3
     page.run()
     asked(page, "exploring")
-    assert page.session_state.exploring[0][2].count('"size": null') == 1
+    assert metrics(page)["Edges"].startswith(f"{asked_edges(page):,} of")
 
 
 def switch(app, part="head", **chosen):

@@ -15,7 +15,7 @@ from density.generate import generate
 from density.graph import Edge, Kind, State
 from density.lens import look, look_at_head, look_at_mlp
 from density.limits import NotAllowed
-from density.profile import profile, resolve_position
+from density.profile import resolve_position
 from density.reading import Reading
 from density.search import SWEEP_GRID
 from density.serving.jobs import Job
@@ -26,26 +26,21 @@ from density.traces import Trace
 Documents = Iterator[dict[str, Any]]
 
 
-def trace_of(reading: Reading, question: Question, job: Job, position: int, size: float | None) -> Trace:
-    """The trace of that size; of ``None``, the smallest found that reaches the question's fidelity."""
-    position = resolve_position(position, len(reading.tokens))
-    if size is None:
-        (found,) = profile(reading, fidelity=question.fidelity, positions=[position], check=job.rest)
-        return found.found.trace
-    (trace,) = reading.of_sizes([(position, size)])
+def trace_of(reading: Reading, position: int, edges: int) -> Trace:
+    """The largest trace of at most so many ``edges``: a whole number names a trace, where a share can be rounded."""
+    (trace,) = reading.of_edges([(resolve_position(position, len(reading.tokens)), edges)])
     return trace
 
 
-def exploration(studied: Any, question: Question, job: Job, position: int, size: float | None, most: int) -> Documents:
+def exploration(studied: Any, question: Question, job: Job, position: int, edges: int, most: int) -> Documents:
     """One prediction at one size, in the schema ``density.explore/1``; at most ``most`` edges to draw."""
-    trace = trace_of(studied.reading, question, job, position, size)
-    job.rest()
+    trace = trace_of(studied.reading, position, edges)
     yield export.explore_json(studied.reading, explore(studied.reading, trace, most), health=studied.health)
 
 
-def circuit(studied: Any, question: Question, job: Job, position: int, size: float | None, most: int) -> Documents:
+def circuit(studied: Any, question: Question, job: Job, position: int, edges: int, most: int) -> Documents:
     """The circuit of an exploration alone, of at most ``most`` edges."""
-    trace = trace_of(studied.reading, question, job, position, size)
+    trace = trace_of(studied.reading, position, edges)
     yield export.circuit_json(draw(studied.reading, trace, most))
 
 
@@ -78,11 +73,9 @@ def known(studied: Any, question: Question, job: Job, position: int) -> Document
         yield export.point_json(found[edges])
 
 
-def state_seen(
-    studied: Any, question: Question, job: Job, position: int, size: float | None, depth: int, at: int
-) -> Documents:
+def state_seen(studied: Any, question: Question, job: Job, position: int, edges: int, depth: int, at: int) -> Documents:
     """What a state would predict: a `density.lens.View` as plain data, with the state's ``depth`` and ``position``."""
-    trace = trace_of(studied.reading, question, job, position, size)
+    trace = trace_of(studied.reading, position, edges)
     yield {"depth": depth, "position": at, **asdict(look(studied.reading, trace, State(depth, at)))}
 
 
@@ -102,12 +95,12 @@ def switched(
     question: Question,
     job: Job,
     position: int,
-    size: float | None,
+    edges: int,
     switches: Sequence[Mapping[str, Any]],
     draws: int = 8,
 ) -> Documents:
-    """What changes with ``switches`` (keyword arguments of `density.switches.Switch`); size 1 is the full model."""
-    trace = trace_of(studied.reading, question, job, position, size)
+    """What changes with ``switches`` (keyword arguments of `density.switches.Switch`); all edges are the full model."""
+    trace = trace_of(studied.reading, position, edges)
     chosen = [Switch(**{**switch, "kind": switch.get("kind") and Kind(switch["kind"])}) for switch in switches]
     found = what_if(studied.reading, trace, chosen, draws=draws, check=job.rest)
     yield {**asdict(found), "worse_than_random": found.worse_than_random, "switches": [str(one) for one in chosen]}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.charts import KIND_COLOURS
-from density.layout import find, first, lay_out, picked, signature, size_of
+from density.layout import find, first, lay_out, picked, signature
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible
@@ -60,7 +60,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
         if seen.finished:
             show_circuit(service, question, found, seen.results[0])
 
-    given = {"position": found["position"], "size": size_of(found), "most": most}
+    given = {"position": found["position"], "edges": found["trace"]["edges"], "most": most}
     ask(service, question, "circuit-asked", answers.circuit, draw, **given)
     if not st.session_state["circuit-asked"][1].poll().finished:
         # Until more edges are there, those at hand stay.

@@ -7,7 +7,7 @@ import altair as alt
 import streamlit as st
 
 from density.charts import KIND_COLOURS, RUN_COLOURS, compare_chart, layered, words
-from density.layout import around, size_of, state_name, switches_for
+from density.layout import around, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import likeliest, percent, visible
@@ -84,7 +84,7 @@ def show_state(service: "Service", question: Question, found: Mapping[str, Any],
         if seen.finished:
             show_lens(seen.results[0])
 
-    given = {"position": found["position"], "size": size_of(found), "depth": depth, "at": position}
+    given = {"position": found["position"], "edges": found["trace"]["edges"], "depth": depth, "at": position}
     ask(service, question, "circuit-state", answers.state_seen, draw, **given)
 
 

@@ -98,9 +98,9 @@ def show_prediction(
 
     show_heading(prediction)
     show_numbers(prediction)
-    size = ask_size(prediction)
+    edges = ask_edges(prediction)
 
-    given = {"position": prediction["position"], "size": size, "most": DRAWN}
+    given = {"position": prediction["position"], "edges": edges, "most": DRAWN}
     ask(service, question, "exploring", answers.exploration, draw_nothing, **given)
     seen = st.session_state.exploring[1].poll()
     if seen.finished and seen.results:
@@ -139,8 +139,8 @@ def show_metrics(numbers: Mapping[str, tuple[str, str]]) -> None:
             st.metric(label, value, help=definition, width="content")
 
 
-def ask_size(prediction: Mapping[str, Any]) -> float | None:
-    """The size chosen on the search's own lattice; ``None`` for the trace found."""
+def ask_edges(prediction: Mapping[str, Any]) -> int:
+    """How many edges the trace may have: those of the trace found, or of a size chosen on the search's own lattice."""
     full, edges = prediction["edges_full"], prediction["edges_trace"]
     steps = [EMPTY, *(step for step in reversed(range(EMPTY)) if LATTICE[step] * full >= 1)]
     found = next(step for step in steps if size_of(step) * full >= edges)
@@ -156,7 +156,7 @@ def ask_size(prediction: Mapping[str, Any]) -> float | None:
     st.session_state.setdefault(key, found)
     step = st.select_slider("Size of the trace", steps, format_func=name, key=key, help=SIZE_HELP, **KEPT)
     st.session_state["size-shown"] = None if step == found else step
-    return None if step == found else size_of(step)
+    return edges if step == found else int(size_of(step) * full)
 
 
 def size_of(step: int) -> float:

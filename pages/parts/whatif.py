@@ -150,8 +150,8 @@ def compare(
     """The replay with the switches beside the one without, and then beside random ones."""
     from density.serving import answers
 
-    size = 1.0 if base == "full model" else found["trace"]["size"]
-    given = {"position": found["position"], "size": size, "switches": switches}
+    edges = found["edges_full"] if base == "full model" else found["trace"]["edges"]
+    given = {"position": found["position"], "edges": edges, "switches": switches}
 
     def draw(seen: Snapshot) -> None:
         changed = seen.results[0]
