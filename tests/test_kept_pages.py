@@ -159,6 +159,11 @@ def test_a_profile_is_asked_for_again_as_it_was(document):
     assert question_of(document) == wanted
 
 
+def test_the_token_limit_of_what_is_asked_again_is_no_less_than_its_tokens(document):
+    assert question_of(document).max_tokens == 512
+    assert question_of({**document, "tokens": [{}] * 700}).max_tokens == 700
+
+
 def uploader():
     """A page that has nothing but the place to open a file."""
     import streamlit as st

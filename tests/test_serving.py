@@ -105,6 +105,12 @@ def test_a_link_brings_the_question_back(text):
     assert complaints == []
 
 
+@pytest.mark.parametrize("limit", [3, 512, 4096])
+def test_a_link_brings_the_token_limit_back(limit):
+    found, complaints = from_link(to_link(Question(max_tokens=limit)))
+    assert (Question(**found).max_tokens, complaints) == (limit, [])
+
+
 def test_a_long_or_blank_text_is_left_out_of_the_link():
     assert "text" in to_link(Question(text="a" * LINK_CHARACTERS))
     assert "text" not in to_link(Question(text="a" * (LINK_CHARACTERS + 1)))
@@ -121,6 +127,9 @@ def test_a_long_or_blank_text_is_left_out_of_the_link():
         ("rule", "l3", "rule 'l3' is not one of l1, l2, ifr, projection"),
         ("positions", "99", "positions '99' is not one of all, last:16, last, or a span such as 3..9"),
         ("search", "both", "search 'both' is not one of lattice, sweep"),
+        ("max_tokens", "0", "token limit '0' is no number from 1 to 4096"),
+        ("max_tokens", "4097", "token limit '4097' is no number from 1 to 4096"),
+        ("max_tokens", "many", "token limit 'many' is no number from 1 to 4096"),
     ],
 )
 def test_what_a_link_cannot_mean_is_passed_over_and_said(name, value, complaint):

@@ -21,7 +21,7 @@ SEARCHES = {"lattice": "search", "sweep": "full sweep"}
 FIDELITY_RANGE = (0.5, 0.99)
 # A longer text is in links by its key in the store alone; what is longer still is in no link that was made here.
 LINK_CHARACTERS, MOST_LINK_CHARACTERS = 1500, 2**16
-PARAMETERS = ("text", "kept", "model", "fidelity", "rule", "positions", "search")
+PARAMETERS = ("text", "kept", "model", "fidelity", "rule", "positions", "search", "max_tokens")
 SPAN = re.compile(r"(\d{1,6})\.\.(\d{1,6})")
 
 
@@ -60,6 +60,7 @@ def to_link(question: Question) -> dict[str, str]:
     if question.text.strip():
         short = len(question.text) <= LINK_CHARACTERS
         text = {"text": question.text} if short else {"kept": text_key(question.text)}
+    usual = question.max_tokens == Question().max_tokens
     return {
         **text,
         "model": question.model,
@@ -67,6 +68,7 @@ def to_link(question: Question) -> dict[str, str]:
         "rule": question.rule,
         "positions": question.positions,
         "search": "sweep" if question.sweep else "lattice",
+        **({} if usual else {"max_tokens": str(question.max_tokens)}),
     }
 
 
@@ -134,6 +136,14 @@ def from_link(
         else:
             given = shown(parameters["fidelity"])
             complaints.append(f"The link's fidelity {given} is not between {low} and {high}; it was passed over.")
+    if "max_tokens" in parameters:
+        given, most_tokens = parameters["max_tokens"], limits().tokens
+        if given.isdecimal() and len(given) < 7 and 1 <= int(given) <= most_tokens:
+            found["max_tokens"] = int(given)
+        else:
+            complaints.append(
+                f"The link's token limit {shown(given)} is no number from 1 to {most_tokens}; it was passed over."
+            )
     return found, complaints
 
 

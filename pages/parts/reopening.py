@@ -27,7 +27,7 @@ def reopen(document: Mapping[str, Any], from_file: bool) -> None:
 
 
 def question_of(document: Mapping[str, Any]) -> Question:
-    """What a profile answers."""
+    """What a profile answers, with a token limit that its text is within."""
     return Question(
         model=document["model"],
         text=document["text"],
@@ -37,6 +37,7 @@ def question_of(document: Mapping[str, Any]) -> Question:
         sweep=document["search"] == "sweep",
         precision=document["precision"],
     )
+        max_tokens=max(Question().max_tokens, len(document["tokens"])),
 
 
 def positions_of(document: Mapping[str, Any]) -> str:
