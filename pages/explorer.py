@@ -29,7 +29,7 @@ def main() -> None:
     in_memory = service.in_memory() if service else ()
     question = inputs.ask(offers, in_memory)
     inputs.publish(question)
-    reopening.restore_uploaded(service)
+    reopening.restore_uploaded(service, question)
     if service is None:
         wait_for_engine(question)
         return
@@ -43,7 +43,8 @@ def main() -> None:
             preload(service, question)
     linked = st.session_state.run_link and (at_hand or question.model in in_memory)
     asked = st.session_state.get("asked")
-    moved = asked is not None and asked != question and possible and service.measured(question)
+    changed = not reopening.untouched(question) and asked is not None and asked != question
+    moved = changed and possible and service.measured(question)
     # A token of a precomputed example that is clicked is measured here, so that there is something to see below.
     clicked = asked != question and st.session_state.get("chosen") is not None and results.shows_example(question)
     if possible and (st.session_state.get("wanted") or linked or moved or (clicked and at_hand)):

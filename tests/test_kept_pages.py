@@ -168,9 +168,10 @@ def uploader():
     """A page that has nothing but the place to open a file."""
     import streamlit as st
 
+    from density.serving.question import Question
     from pages.parts.reopening import restore_uploaded
 
-    restore_uploaded(st.session_state.get("service"))
+    restore_uploaded(st.session_state.get("service"), Question())
 
 
 def test_a_saved_file_becomes_the_answer_and_no_model_is_opened(document):

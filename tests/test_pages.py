@@ -121,6 +121,35 @@ def test_a_chosen_token_shows_its_numbers(page):
     assert all(metric.help for metric in page.metric)
 
 
+@pytest.mark.parametrize(
+    ("measured_with", "words"), [({"fidelity": 0.3}, "fidelity 30%"), ({"precision": "bfloat16"}, "bfloat16")]
+)
+def test_what_no_widget_can_be_set_to_stays_as_it_was_opened_until_something_is_changed(page, measured_with, words):
+    run(page)
+    answer = page.session_state.answer
+    saved = {**answer.subject.document(answer.results), **measured_with}
+    page.file_uploader[0].upload("saved.json", json.dumps(saved).encode(), "application/json")
+    settle(page)
+    settle(page)
+    asked = page.session_state.asked
+    assert {name: getattr(asked, name) for name in measured_with} == measured_with
+    assert "Below is what was opened, as it was measured: " in said(page) and words in said(page)
+    assert "The link's" not in said(page) and page.session_state.answer.subject.from_file
+    page.slider(key="fidelity").set_value(0.9)
+    settle(page)
+    assert page.session_state.asked.fidelity == 0.9 and "what was opened" not in said(page)
+
+
+def test_a_text_over_the_usual_limit_comes_back_by_its_link(page):
+    page.text_area[0].set_value("x" * 600)
+    page.number_input(key="max_tokens").set_value(700)
+    page.session_state.positions = "last"
+    assert cells_of(run(page))[-1]["found"]
+    again = opened(**dict(page.query_params.items()))
+    assert again.number_input(key="max_tokens").value == 700
+    assert "the limit is" not in plain(said(again)) and "600 tokens, 1 prediction" in said(again)
+
+
 def test_another_fidelity_is_answered_at_once_and_another_text_waits_for_run(page):
     run(page)
     before = [cell["share"] for cell in cells_of(page)]

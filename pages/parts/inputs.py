@@ -85,7 +85,8 @@ def restore() -> None:
         st.session_state.chosen = int(token)
     given = st.query_params.to_dict() if link is None else {}
     complaints += viewing.restore(given, st.session_state.model, st.session_state.text)
-    st.session_state.restored = complaints
+    # What of an opened answer no widget can be set to is said beside it.
+    st.session_state.restored = complaints if link is None else []
     st.session_state.run_link = "text" in found
 
 

@@ -7,7 +7,8 @@ import streamlit as st
 
 from density.document import parse_profile
 from density.errors import BadInput
-from density.serving.question import Question, to_link
+from density.serving.question import RULES, SEARCHES, Question, to_link
+from density.view import percent
 from pages.parts.page import literal, sentence
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def question_of(document: Mapping[str, Any]) -> Question:
         positions=positions_of(document),
         sweep=document["search"] == "sweep",
         precision=document["precision"],
-    )
         max_tokens=max(Question().max_tokens, len(document["tokens"])),
+    )
 
 
 def positions_of(document: Mapping[str, Any]) -> str:
@@ -49,8 +50,32 @@ def positions_of(document: Mapping[str, Any]) -> str:
     return f"{positions[0]}..{positions[-1]}"
 
 
-def restore_uploaded(service: "Service | None") -> None:
-    """Offers to open a file, and puts what was opened where the explorer looks for its answer."""
+def untouched(question: Question) -> bool:
+    """Whether the widgets still ask what they did when the answer at hand was opened; from then on never again.
+
+    They cannot be set to all that a file may have been measured with: that they differ from it is nobody's wish.
+    """
+    if st.session_state.get("opened-beside") != question:
+        st.session_state["opened-beside"] = None
+    return st.session_state["opened-beside"] is not None
+
+
+def described(document: Mapping[str, Any]) -> str:
+    """What was opened, beside widgets that ask something else."""
+    return (
+        f"Below is what was opened, as it was measured: fidelity {percent(document['fidelity'])}, "
+        f"{RULES[document['rule']]}, predictions: {positions_of(document)}, {SEARCHES[document['search']]}, "
+        f"{document['precision']}. It stays until you change what is asked, or press Run."
+    )
+
+
+def restore_uploaded(service: "Service | None", question: Question) -> None:
+    """Offers to open a file, and puts what was opened where the explorer looks for its answer.
+
+    Args:
+        service: Without it, what was opened waits.
+        question: What the widgets ask.
+    """
     with st.sidebar:
         st.file_uploader(
             "Open a saved profile",
@@ -66,10 +91,11 @@ def restore_uploaded(service: "Service | None") -> None:
     # The engine's own code, which takes seconds to import: only once it is there.
     from density.serving.service import reopened
 
-    question, document, from_file = st.session_state.pop("opened")
+    asked, document, from_file = st.session_state.pop("opened")
     if "job" in st.session_state:
         st.session_state.job.cancel()
-    st.session_state.job, st.session_state.asked = reopened(question, document, from_file), question
+    st.session_state.job, st.session_state.asked = reopened(asked, document, from_file), asked
+    st.session_state["opened-beside"] = question
     st.session_state.answer = st.session_state.job.poll()
     st.session_state.chosen = None
     # It is there: nothing is to be run.

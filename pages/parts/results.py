@@ -9,7 +9,7 @@ from density.measures import FREQUENCY, MEASURES, UNITS
 from density.serving.jobs import Snapshot, State
 from density.serving.question import Question
 from density.view import table, table_csv
-from pages.parts import examples, frequency
+from pages.parts import examples, frequency, reopening
 from pages.parts.heatmap import heatmap
 from pages.parts.inputs import duration
 from pages.parts.page import KEPT, literal, sentence
@@ -98,9 +98,10 @@ def follow(question: Question, running: bool, begun: bool, chosen: int | None) -
     if "answer" not in st.session_state:
         return
     answer = st.session_state.answer
-    if answer.subject.question != question:
-        st.caption("Below is the answer to what was asked before; press Run for what is asked now.")
     document = answer.subject.document(answer.results)
+    if answer.subject.question != question:
+        before = "Below is the answer to what was asked before; press Run for what is asked now."
+        st.caption(reopening.described(document) if reopening.untouched(question) else before)
     waiting = set(answer.subject.wanted) - {found["position"] for found in answer.results}
     draw(document, () if answer.finished else waiting)
 
