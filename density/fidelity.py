@@ -12,10 +12,15 @@ from density.errors import NotFinite
 NUCLEUS_PERCENTS = (1, 5, 10, 20, 40, 60, 80, 90)
 
 
+def in_float64(numbers: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same in float64, on their device unless it has none (Apple's MPS): then on the CPU."""
+    return (numbers.cpu() if numbers.device.type == "mps" else numbers).double()
+
+
 def probabilities(
     logits: Float[Tensor, "*rows vocab"], positions: Sequence[int] | None = None
 ) -> Float[Tensor, "*rows vocab"]:
-    """Softmax, in float64 so that distances are good to float32's precision and beyond.
+    """Softmax, in float64 so that distances are good to float32's precision and beyond; where, see `in_float64`.
 
     Args:
         positions: The token of each row, for the message.
@@ -23,7 +28,7 @@ def probabilities(
     Raises:
         NotFinite: A row holds NaN or an infinity.
     """
-    found = logits.double().softmax(-1)
+    found = in_float64(logits).softmax(-1)
     # One of them makes the whole row NaN.
     bad = found[..., :1].isnan().flatten()
     if bad.any():

@@ -16,9 +16,17 @@ from density.fidelity import (
     total_variation,
     trapezoid,
 )
+from tests.tiny import OnMps
 
 P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 Q = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+
+
+def test_probabilities_are_float64_also_of_a_device_that_has_none():
+    logits = torch.tensor([[0.1, -2.0, 3.0], [1.0, 1.0, 0.0]])
+    found = probabilities(logits.as_subclass(OnMps))
+    assert found.dtype == torch.float64
+    assert torch.equal(found, probabilities(logits))
 
 
 def test_total_variation_is_half_the_summed_differences():

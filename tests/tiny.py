@@ -190,3 +190,17 @@ def lettered(case: Case = LLAMA, **changes: Any) -> Model:
     """A tiny model with a tokenizer, as if it had been loaded."""
     decoder = tiny(case, **changes)
     return Model("tiny", "0" * 40, case.family, decoder, Letters(), "cpu", "float32")
+
+
+class OnMps(torch.Tensor):
+    """A tensor as on Apple's MPS, which has no float64, wherever the tests run."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+    def double(self) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+
+    def cpu(self) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
