@@ -9,7 +9,7 @@ from torch import Tensor
 
 from density.errors import DensityError
 from density.families import Family
-from density.fidelity import probabilities, total_variation
+from density.fidelity import in_float64, probabilities, total_variation
 from density.importance import run_block, run_whole
 from density.models import Model, open_model
 from density.reading import Reading, tokenise
@@ -49,32 +49,38 @@ class Health:
 @torch.no_grad()
 def measure_health(decoder: Family, ids: Int[Tensor, " position"], traces: Traces, experts: Any = None) -> Health:
     """Compares the engine with Hugging Face's own forward pass on ``ids``, at the predictions of ``traces``."""
-    theirs = decoder.model(ids[None], output_hidden_states=True, use_cache=False)
     positions = list(traces.positions)
+    # Their head on a text's every row takes gigabytes.
+    kept = torch.tensor(positions, device=ids.device)
+    theirs = decoder.model(ids[None], output_hidden_states=True, use_cache=False, logits_to_keep=kept)
     full = traces.largest(positions, [traces.edges_full[position] for position in positions])
     logits = replay(decoder, ids, KeepTraces(traces, full), experts)
-    expected = theirs.logits[0, positions].to(logits.dtype)
+    expected = theirs.logits[0].to(logits.dtype)
     distances = total_variation(probabilities(expected), probabilities(logits))
     errors = state_errors(decoder, ids, [state[0] for state in theirs.hidden_states])
     return Health(float(distances.max()), errors, float((expected - logits).abs().max()))
 
 
 def state_errors(decoder: Family, ids: Int[Tensor, " position"], theirs: list[Tensor]) -> float:
-    """The worst of all states' errors, see `Health`; the last of ``theirs`` is no state (normed, even projected)."""
-    state, worst = decoder.embed(ids), 0.0
+    """The worst of all states' errors, see `Health`; NaN if one is.
+
+    The last of ``theirs`` is no state (normed, even projected).
+    """
+    state, errors = decoder.embed(ids), [0.0]
     for layer in range(decoder.layers):
         last = layer == decoder.layers - 1
         nodes, _, state = run_block(decoder.block(layer, len(ids)), state, decoder.final_norm() if last else None)
-        for node in nodes:
-            worst = max(worst, relative_error(node.total(), node.state))
+        errors += [relative_error(node.total(), node.state) for node in nodes]
         if not last:
-            worst = max(worst, relative_error(state, theirs[layer + 1]))
-    return worst
+            errors.append(relative_error(state, theirs[layer + 1]))
+    return float(torch.tensor(errors, dtype=torch.float64).max())
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
-    """Largest difference as a share of the largest entry expected."""
-    return float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
+    """Largest difference as a share of the largest entry expected; no difference is 0, whatever was expected."""
+    found, expected = in_float64(found), in_float64(expected)
+    difference = (found - expected).abs().max()
+    return float(difference / expected.abs().max()) if difference else 0.0
 
 
 def check(model: Model) -> Health:

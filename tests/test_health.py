@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from density import health
-from density.health import TOLERANCE, Health, Unhealthy, check, check_reading, load
+from density.health import TOLERANCE, Health, Unhealthy, check, check_reading, load, relative_error, state_errors
 from density.models import open_model
 from density.reading import read
-from tests.tiny import lettered
+from tests.tiny import CASES, OnMps, lettered, random_ids
 
 BROKEN = Health(full_replay_tv=0.3, max_state_error=1e-6, max_logit_error=2.0)
 
@@ -35,6 +35,33 @@ def test_a_state_that_is_not_the_models_is_noticed():
     model = lettered()
     model.decoder.model.model.layers[0].mlp.down_proj.register_forward_hook(lambda module, args, out: 1.1 * out)
     assert check(model).max_state_error > TOLERANCE["float32"]
+
+
+def test_a_state_that_is_not_a_number_fails_a_model():
+    decoder, ids = lettered().decoder, random_ids(7)
+    theirs = list(decoder.model(ids[None], output_hidden_states=True).hidden_states)
+    sound = state_errors(decoder, ids, [state[0] for state in theirs])
+    theirs[1] = theirs[1] * float("nan")
+    broken = state_errors(decoder, ids, [state[0] for state in theirs])
+    assert [Health(0.0, error, 0.0).passes("float32") for error in (sound, broken)] == [True, False]
+    assert relative_error(torch.zeros(3), torch.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("case", [CASES[0], *(case for case in CASES if case.family in ("gpt2", "opt"))], ids=str)
+def test_only_the_rows_checked_pass_the_models_own_head(case):
+    model, rows = lettered(case), []
+    head = model.decoder.model.get_output_embeddings()
+    head.register_forward_hook(lambda module, args, out: rows.append(args[0].shape[-2]))
+    figures = check_reading(read(model, "the cat sat on the mat"))
+    assert figures.max_logit_error < 1e-4
+    assert set(rows) == {1}
+
+
+def test_states_are_compared_on_a_device_without_float64():
+    found, expected = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 5.0])
+    assert (
+        relative_error(found.as_subclass(OnMps), expected.as_subclass(OnMps)) == relative_error(found, expected) == 0.2
+    )
 
 
 def test_either_figure_alone_fails_a_model():
