@@ -184,7 +184,7 @@ def find(pick: Mapping[str, Any] | None, laid: Mapping[str, Any], circuit: Mappi
 
 
 def switches_for(pick: Mapping[str, Any], parallel: bool) -> dict[str, dict[str, Any]]:
-    """What can be switched off at a pick, by what it is called; values are arguments of `density.switches.Switch`."""
+    """What can be switched at a pick, by what it is called; values are arguments of `density.switches.Switch`."""
     if "state" in pick:
         depth, position = place(pick["state"])
         layer = layer_of(depth, parallel)

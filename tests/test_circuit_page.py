@@ -161,6 +161,12 @@ def test_what_is_switched_off_is_kept_once_for_the_replay(page, found):
     others[0].click()
     settle(page)
     assert len(page.session_state["switches"]) == 2
+    # After all of its head was switched off, the edge can be put back.
+    page.session_state["circuit-turn"] = "on"
+    page.run()
+    next(button for button in page.button if name in button.label).click()
+    settle(page)
+    assert page.session_state["switches"][1:] == [{**kept, "on": True}]
 
 
 def test_a_pick_in_another_text_or_of_an_edge_that_is_not_drawn_is_not_shown(page, found):

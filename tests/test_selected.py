@@ -193,10 +193,32 @@ def test_the_full_model_can_be_switched_too(page):
 
 def test_what_is_switched_on_takes_nothing_away_and_says_so(page):
     page.selectbox(key="switch-part").set_value("mlp")
-    page.selectbox(key="switch-turn-trace").set_value("on")
+    page.selectbox(key="switch-turn").set_value("on")
     page.button(key="switch-add").click()
     asked(page, "switching")
     assert "No edge is taken away" in said(page)
+
+
+def test_one_edge_is_switched_by_its_ends_and_back_on(page):
+    layer_off = {"layer": 1, "kind": None, "head": None, "query": None, "key": None, "expert": None, "on": False}
+    page.session_state.switches = [layer_off]
+    for turn in ("off", "on"):
+        switch(page, layer=1, head=2, at=2, **{"from": 0}, turn=turn)
+        wanted = {**layer_off, "kind": "head", "head": 2, "query": 2, "key": 0, "on": turn == "on"}
+        # Switched on, it is no longer switched off.
+        assert page.session_state.switches == [layer_off, wanted]
+
+
+def test_with_every_edge_off_it_says_that_there_is_nothing_to_compare_with(page):
+    page.session_state.switches = [
+        {"layer": layer, "kind": kind, "head": None, "query": None, "key": None, "expert": None, "on": False}
+        for layer in range(3)
+        for kind in (None, "residual_attention", "residual_mlp")
+    ]
+    page.run()
+    asked(page, "switching")
+    assert metrics(page)["Edges off"] == f"{asked_edges(page):,}"
+    assert "Every edge is taken away" in said(page)
 
 
 def test_a_switch_at_a_later_token_waits_for_a_prediction_that_sees_it(page):

@@ -1,4 +1,4 @@
-"""What was picked in the circuit: what a state would predict, what an edge carries, and switching it off."""
+"""What was picked in the circuit: what a state would predict, what an edge carries, and switching it off or on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from density.layout import around, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import likeliest, percent, visible
+from pages.parts import whatif
 from pages.parts.asking import ask
 from pages.parts.page import literal
 
@@ -43,7 +44,10 @@ NEURONS_HELP = (
     "Neurons of this MLP with the largest shares of its write, in the full run: the L1 norm of a neuron's write over "
     "the sum of all neurons'; an expert's are those of its own. Its tokens are those whose logits it raises most."
 )
-SWITCH_HELP = "Adds it to the list under What if, where the prediction is replayed without it."
+SWITCH_HELP = (
+    "Adds it to the list under What if, where the prediction is replayed with it off, or back on after more was "
+    "switched off."
+)
 
 
 def show_picked(
@@ -224,14 +228,23 @@ def show_neurons(neurons: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_switches(offered: Mapping[str, dict[str, Any]]) -> None:
-    """Buttons that switch parts off, under What if."""
+    """Buttons that switch parts off or on, under What if."""
     if not offered:
         return
-    switched = st.session_state.get("switches", [])
-    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        st.markdown("Switch off", help=SWITCH_HELP, width="content")
-        for name, switch in offered.items():
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        turn = st.segmented_control(
+            *("Switch", whatif.TURNS),
+            default=whatif.TURNS[0],
+            key="circuit-turn",
+            required=True,
+            help=SWITCH_HELP,
+            width="content",
+        )
+        for name, part in offered.items():
+            switch = {**part, "on": turn == "on"}
             # What is switched already cannot be switched again.
-            if st.button(literal(name), key=f"circuit-off-{name}", disabled=switch in switched):
-                st.session_state["switches"] = [*switched, switch]
+            if st.button(
+                literal(name), key=f"circuit-switch-{name}", disabled=switch in st.session_state.get("switches", ())
+            ):
+                whatif.add(switch)
                 st.rerun()

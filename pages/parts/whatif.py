@@ -17,7 +17,8 @@ from pages.parts.viewing import BASES, PARTS
 if TYPE_CHECKING:
     from density.serving.service import Service
 
-EVERYWHERE = "everywhere"
+EVERYWHERE, EVERY_SOURCE = "everywhere", "every source"
+TURNS = ("off", "on")
 DRAWS = 8
 TOKENS_SHOWN = 8
 HELP = {
@@ -26,7 +27,8 @@ HELP = {
     "layer": "Layers are counted from 0.",
     "head": "Heads are counted from 0.",
     "token": "The position that is written to: everywhere, or at one token alone.",
-    "turn": "Off takes edges away. On adds edges of the full graph that the trace does not have.",
+    "source": "The position that the head reads from: every source, or one token alone.",
+    "turn": "Off takes edges away. On puts back what was taken, and adds edges that the trace does not have.",
     "before": "Total variation from the whole model without the switches.",
     "after": "Total variation from the whole model with the switches; the arrow is the change.",
     "off": "Edges that the switches take away.",
@@ -57,8 +59,8 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
             **KEPT,
         )
         base = chosen or next(iter(BASES))
-        ask_switch(found, base)
-        st.button("Switch", key="switch-add", on_click=add)
+        ask_switch(found)
+        st.button("Switch", key="switch-add", on_click=lambda: add(chosen_switch()))
         show_list(switches)
         earlier = [switch for switch in switches if (switch["query"] or 0) <= found["position"]]
         if earlier:
@@ -79,44 +81,47 @@ def switched(question: Question) -> list[dict[str, Any]]:
     return switches
 
 
-def ask_switch(found: Mapping[str, Any], base: str) -> None:
+def ask_switch(found: Mapping[str, Any]) -> None:
     """The widgets for a part to switch; `chosen_switch` is what they are set to."""
     parts = [part for part in PARTS if part != "residual_mlp" or not found["circuit"]["parallel"]]
     tokens = found["tokens"][: found["position"] + 1]
 
     def named(at: int | str) -> str:
-        return EVERYWHERE if isinstance(at, str) else f"{at}: {visible(tokens[at]['text'])}"
+        return at if isinstance(at, str) else f"{at}: {visible(tokens[at]['text'])}"
 
-    columns = st.columns([2, 1, 1, 2, 1])
+    columns = st.columns([2, 1, 1, 2, 2, 1])
     part = columns[0].selectbox("Part", parts, 1, format_func=PARTS.__getitem__, key="switch-part", help=HELP["part"])
     layers, heads = len(found["heads"]["edges"]), len(found["heads"]["edges"][0])
     columns[1].selectbox("Layer", range(layers), key="switch-layer", help=HELP["layer"])
     columns[2].selectbox("Head", range(heads), key="switch-head", help=HELP["head"], disabled=part != "head")
-    places = [EVERYWHERE, *range(len(tokens))]
-    columns[3].selectbox("At", places, format_func=named, key="switch-at", help=HELP["token"])
-    turns = ["off", "on"] if base == "trace" else ["off"]
-    columns[4].selectbox("Turn", turns, key=f"switch-turn-{base}", help=HELP["turn"])
+    for column, label, key, every, definition, disabled in (
+        (columns[3], "At", "switch-at", EVERYWHERE, HELP["token"], False),
+        (columns[4], "From", "switch-from", EVERY_SOURCE, HELP["source"], part != "head"),
+    ):
+        places = [every, *range(len(tokens))]
+        column.selectbox(label, places, format_func=named, key=key, help=definition, disabled=disabled)
+    columns[5].selectbox("Turn", TURNS, key="switch-turn", help=HELP["turn"])
 
 
 def chosen_switch() -> dict[str, Any]:
     """The switch that the widgets are set to, as the keyword arguments of `density.switches.Switch`."""
     state = st.session_state
-    part, at = state["switch-part"], state["switch-at"]
+    part, at, source = state["switch-part"], state["switch-at"], state["switch-from"]
     return {
         "layer": state["switch-layer"],
         "kind": part,
         "head": state["switch-head"] if part == "head" else None,
         "query": None if at == EVERYWHERE else at,
-        "key": None,
+        "key": source if part == "head" and source != EVERY_SOURCE else None,
         "expert": None,
-        "on": state[f"switch-turn-{state['switch-base']}"] == "on",
+        "on": state["switch-turn"] == "on",
     }
 
 
-def add() -> None:
-    """Switches what the widgets are set to, after everything before it."""
-    switch = chosen_switch()
-    st.session_state.switches = [*(one for one in st.session_state.switches if one != switch), switch]
+def add(switch: dict[str, Any]) -> None:
+    """Switches after everything before it; how the same part was switched before is over."""
+    others = [one for one in st.session_state.get("switches", ()) if {**one, "on": switch["on"]} != switch]
+    st.session_state.switches = [*others, switch]
 
 
 def take_back(switches: list[dict[str, Any]]) -> None:
@@ -156,10 +161,12 @@ def compare(
     def draw(seen: Snapshot) -> None:
         changed = seen.results[0]
         show_change(changed, base)
-        if changed["edges_off"]:
-            ask(service, question, "switching-random", answers.switched, draw_random, **given, draws=DRAWS)
-        else:
+        if changed["edges_off"] == 0:
             st.caption("No edge is taken away: there is nothing to compare with random edges.")
+        elif changed["edges_off"] == changed["edges_before"]:
+            st.caption("Every edge is taken away: as many random edges would be the same, so nothing is compared.")
+        else:
+            ask(service, question, "switching-random", answers.switched, draw_random, **given, draws=DRAWS)
 
     def draw_random(seen: Snapshot) -> None:
         st.caption(in_words(seen.results[0]), help=HELP["random"])
