@@ -83,6 +83,11 @@ def measured(rows: Sequence[Row], model: str, measure: str) -> list[Row]:
     return found
 
 
+def length_power(position: Any) -> Any:
+    """The number of the bin of `by_length` that predictions at ``position`` are in."""
+    return np.ceil(np.log2(np.asarray(position) + 1)).astype(int)
+
+
 def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
     """The mean measure of predictions that see 1, 2, 3-4, 5-8, ... tokens; without lengths that no row has.
 
@@ -92,7 +97,7 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
     """
     bins: dict[int, list[Row]] = {}
     for row in rows:
-        bins.setdefault(row["position"].bit_length(), []).append(row)
+        bins.setdefault(int(length_power(row["position"])), []).append(row)
     return [
         Bin(
             2 ** (power - 1) + 1 if power else 1,

@@ -15,7 +15,8 @@ from scipy import stats
 
 LEVEL = 0.95
 RESAMPLES = 1000
-FEWEST = 4
+# Observations of a number, and groups of a bootstrap: the percentiles of fewer are far too close together.
+FEWEST, FEWEST_GROUPS = 4, 10
 # Of one step of a mean's bootstrap.
 BATCH_NUMBERS = 2_000_000
 # Pairs of points a trend is the median slope of grow with the square of the points.
@@ -28,7 +29,8 @@ class Estimate:
 
     Attributes:
         value: The number; ``None`` if there are fewer than `FEWEST` observations, or one of the variables is constant.
-        low: Lower end of its 95% interval; ``None`` without a number, or with fewer than `FEWEST` groups.
+        low: Lower end of its 95% interval; ``None`` without a number, or with too few groups (`FEWEST_GROUPS` of a
+            bootstrap, `FEWEST` of Wilson's).
         high: Upper end, likewise.
         n: Observations.
         groups: Groups they come from; ``n`` where each is its own.
@@ -85,7 +87,7 @@ def mean(values: Column, groups: Sequence[Hashable] | None = None, *, seed: int 
     if len(given) < FEWEST:
         return Estimate(None, None, None, len(given), len(members))
     value = float(given.mean())
-    if len(members) < FEWEST:
+    if len(members) < FEWEST_GROUPS:
         return Estimate(value, None, None, len(given), len(members))
     made = stats.bootstrap(
         (np.array([given[some].sum() for some in members]), np.array([len(some) for some in members])),
@@ -126,7 +128,7 @@ def bootstrapped(
     value = statistic(rows) if len(rows) >= FEWEST else math.nan
     if not math.isfinite(value):
         return Estimate(None, None, None, len(rows), len(members))
-    if len(members) < FEWEST:
+    if len(members) < FEWEST_GROUPS:
         return Estimate(value, None, None, len(rows), len(members))
     alone = len(members) == len(rows)
 

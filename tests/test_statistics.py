@@ -71,8 +71,8 @@ def test_too_little_to_tell_is_said():
 
 def test_draws_without_the_statistic_are_left_out():
     # A variable that is 0 but once is constant in about a third of all draws.
-    found = spearman([0, 0, 0, 0, 1], [1, 2, 3, 4, 5])
-    assert found.low is not None and found.low >= 0.5
+    found = spearman([0] * 9 + [1], range(10))
+    assert found.low is not None and found.low > 0
 
 
 def test_the_same_seed_gives_the_same_interval():

@@ -7,7 +7,7 @@ and else cannot tell. Bounds that the papers do not name are ours, and are said 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import combinations
 
@@ -16,8 +16,9 @@ import pandas as pd
 
 from density.charts import PHASES
 from density.findings.data import GRID, Tables, along
+from density.lengths import FEWEST_PREDICTIONS, length_power
 from density.search import LATTICE
-from density.statistics import FEWEST, Estimate, bootstrapped, correlation, mean, share, spearman
+from density.statistics import FEWEST, FEWEST_GROUPS, Estimate, bootstrapped, correlation, mean, share, spearman
 from density.view import percent
 
 SMALL = 1e-3
@@ -44,6 +45,7 @@ class Unit(StrEnum):
     SHARE = "share"
     CORRELATION = "correlation"
     RATIO = "ratio"
+    ZIPF = "Zipf"
 
     def write(self, number: float) -> str:
         """``number`` for people."""
@@ -118,7 +120,7 @@ def too_few(found: Estimate | None) -> str:
         return f"{found.n if found else 0} observations, and {FEWEST} are needed"
     if found.value is None:
         return "it does not vary"
-    return f"{found.groups} texts, and {FEWEST} are needed"
+    return f"{found.groups} texts, and {FEWEST_GROUPS} are needed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +181,26 @@ def varied(tables: Tables) -> Claim:
     checks = []
     for model in tables.models:
         rows = tables.of(tables.measured, model)
-        estimate = bootstrapped(rows[["density"]].to_numpy(float), spread, rows["text_id"].tolist(), 0)
-        checks.append(Check(model, "90th over 10th percentile of density", estimate, 2.0, unit=Unit.RATIO))
+        size = rows["density"].clip(lower=SMALLEST)
+        usual = size.groupby(length_power(rows["position"])).transform("median")
+        words = "90th over 10th percentile of density"
+        for said, values in ((words, size), (f"{words}, each over the median at its context length,", size / usual)):
+            estimate = bootstrapped(values.to_numpy(float)[:, None], spread, rows["unit"].tolist(), 0)
+            checks.append(Check(model, said, estimate, 2.0, unit=Unit.RATIO))
     return Claim(
         "varied",
         "Density varies with the input: some predictions are sparse, others dense",
         "v1",
-        "The 90th percentile of density over the 10th; above 2 (ours) is taken as varying. Sizes below "
-        f"{percent(SMALLEST)} count as that.",
+        "The 90th percentile of density over the 10th; above 2 (ours) is taken as varying. Once of all predictions, "
+        "and once with what context length does taken out: each density over the median of those that see 1, 2, 3 to "
+        f"4, 5 to 8, ... tokens. Sizes below {percent(SMALLEST)} count as that.",
         tuple(checks),
     )
 
 
 def spread(rows: np.ndarray) -> float:
     """The 90th percentile over the 10th."""
-    low, high = np.percentile(np.maximum(rows[:, 0], SMALLEST), [10, 90])
+    low, high = np.percentile(rows[:, 0], [10, 90])
     return float(high / low)
 
 
@@ -203,15 +210,18 @@ def phased(tables: Tables) -> Claim:
     for model in tables.models:
         rows = tables.of(tables.swept, model)
         along_sizes = along(rows, "curve_total_variation") if len(rows) else np.zeros((0, len(GRID)))
-        for name, (start, end, _) in PHASES.items():
-            lost = along_sizes[:, place(start)] - along_sizes[:, place(end)]
-            words = f"total variation lost in {name}, from {percent(start)} to {percent(end)},"
-            checks.append(Check(model, words, mean_along(rows, lost), 0.1, why=unswept(rows)))
+        ends = [(place(start), place(end)) for start, end, _ in PHASES.values()]
+        lost = np.column_stack([along_sizes[:, start] - along_sizes[:, end] for start, end in ends])
+        smaller = bootstrapped(lost, lambda drawn: float(drawn.mean(axis=0).min()), rows["unit"].tolist(), 0)
+        each = [f"{written(mean_along(rows, column))} in {name}" for name, column in zip(PHASES, lost.T, strict=True)]
+        beside = f"Lost on average: {', '.join(each)}." if len(rows) else ""
+        words = "the smaller of the mean total variations lost in the two phases"
+        checks.append(Check(model, words, smaller, 0.1, why=unswept(rows), beside=beside))
     return Claim(
         "phases",
         "Total variation falls in two phases: construction (0.01% to 1% of the graph) and refinement (1% to 100%)",
         "s-Trace",
-        "The mean fall in each phase; above 10% (ours) the phase is taken to be there. Both have to be.",
+        "The mean fall in the phase in which it is smaller; above 10% (ours) both phases are taken to be there.",
         tuple(checks),
     )
 
@@ -242,9 +252,7 @@ def majority(rows: pd.DataFrame, agrees: np.ndarray) -> str:
         found = share_along(rows, column)
         if found.value is None or found.low is None or found.high is None or found.low <= 0.5:
             break
-        write = Unit.SHARE.write
-        interval = f"{write(found.low)} to {write(found.high)}"
-        said = f"From a size of {percent(size)} on, more than half do: there {write(found.value)} ({interval})."
+        said = f"From a size of {percent(size)} on, more than half do: there {written(found)}."
     return said
 
 
@@ -254,7 +262,8 @@ def shared(tables: Tables) -> Claim:
         "models agree",
         "The same inputs are dense for different models",
         "v1 and s-Trace: Spearman 0.26 to 0.71, mean about 0.52, over 5,000 contexts and 10 models",
-        "Spearman's correlation over texts of the mean AUC-TV (of the mean density where nothing was swept); above 0.",
+        "Spearman's correlation over texts of the mean AUC-TV (of the mean density where nothing was swept), the mean "
+        "context length held fixed where it differs: the papers' contexts were of one length; above 0.",
         tuple(pairs(tables)),
         "" if len(tables.models) > 1 else "there is one model; measure the same texts with another",
     )
@@ -262,16 +271,17 @@ def shared(tables: Tables) -> Claim:
 
 def pairs(tables: Tables) -> Iterator[Check]:
     """The correlation of every two models on the texts they share."""
-    rows, column = (tables.swept, "auc_linear") if len(tables.swept) else (tables.measured, "density")
-    by_text = rows.groupby(["text_id", "model"])[column].mean().unstack("model")
-    name = "AUC-TV" if column == "auc_linear" else "density"
+    swept = len(tables.swept) > 0
+    rows, column, name = (tables.swept, "auc_linear", "AUC-TV") if swept else (tables.measured, "density", "density")
+    by_text = rows.pivot_table(index=["unit", "text_id"], columns="model", values=[column, "position"])
     for one, other in combinations(tables.models, 2):
-        both = by_text.reindex(columns=[one, other]).dropna()
-        estimate = spearman(both[one].to_numpy(), both[other].to_numpy())
-        words = f"correlation of {name}"
-        why = f"they have {len(both)} texts in common, and {FEWEST} are needed" if len(both) < FEWEST else ""
-        about = f"{one} and {other}"
-        yield Check(about, words, estimate, 0.0, unit=Unit.CORRELATION, why=why, pair=(one, other))
+        wanted = pd.MultiIndex.from_product([[column, "position"], [one, other]])
+        both = by_text.reindex(columns=wanted).dropna()
+        found = {"one": both[column, one], "other": both[column, other], "position": both["position"].mean(axis=1)}
+        shared = pd.DataFrame(found).reset_index()
+        why = "" if len(shared) >= FEWEST else f"they have {len(shared)} texts in common, and {FEWEST} are needed"
+        check = length_fixed(f"{one} and {other}", f"correlation of {name}", shared, shared["one"], "other", why)
+        yield replace(check, pair=(one, other))
 
 
 def rare(tables: Tables) -> Claim:
@@ -280,32 +290,40 @@ def rare(tables: Tables) -> Claim:
     for model in tables.models:
         rows = tables.of(tables.measured, model)
         for column, words in (("top_zipf", "token found likeliest"), ("came_zipf", "token that came")):
-            known = rows.dropna(subset=[column]) if column in rows else rows.iloc[:0]
-            given = ["position"] if known["position"].nunique() > 1 else []
-            held = ", position held fixed," if given else ""
-            estimate = rho(known, -known[column] if column in known else known["density"], "density", given)
-            why = tables.no_frequencies.get(model, "") or ("" if column in rows else "frequencies were not looked up")
-            plain = rho(known, -known[column], "density") if len(known) and given else None
-            beside = f"Without holding position fixed: {interval_of(plain)}." if plain and plain.value else ""
-            name = f"correlation of density with the rarity of the {words}{held}"
-            checks.append(Check(model, name, estimate, 0.0, unit=Unit.CORRELATION, why=why, beside=beside))
+            known = rows.dropna(subset=[column]) if column in rows else rows.iloc[:0].assign(**{column: 0.0})
+            name = f"correlation of density with the rarity of the {words}"
+            checks.append(length_fixed(model, name, known, -known[column], "density", unlooked(tables, model)))
     language = f" of {tables.languages}" if tables.languages else ""
     return Claim(
         "rarity",
         "Rarer tokens take more",
         "v1",
-        f"Spearman's correlation of density with minus the token's log frequency (wordfreq's{language}, whatever "
-        "language a text is in; tokens without one are left out), of the token predicted and of the token that came "
-        "apart; above 0.",
+        f"Spearman's correlation of density with minus the token's log frequency (wordfreq's{language}; texts that say "
+        "they are in another language are left out, and tokens without a frequency), of the token predicted and of the "
+        "token that came apart, the context's length held fixed; above 0.",
         tuple(checks),
     )
 
 
-def interval_of(found: Estimate) -> str:
-    """A correlation with its interval."""
-    write = Unit.CORRELATION.write
-    bounds = "" if found.low is None or found.high is None else f" ({write(found.low)} to {write(found.high)})"
-    return f"{write(found.value or 0.0)}{bounds}"
+def unlooked(tables: Tables, model: str) -> str:
+    """Why a model's frequencies are lacking."""
+    return tables.no_frequencies.get(model, "") or ("" if tables.languages else "frequencies were not looked up")
+
+
+def length_fixed(model: str, words: str, rows: pd.DataFrame, x: pd.Series, column: str, why: str = "") -> Check:
+    """A correlation of ``x`` with a column that should be above 0, context length held fixed where it differs."""
+    given = ["position"] if rows["position"].nunique() > 1 else []
+    found, beside = rho(rows, x, column, given), ""
+    if given:
+        words = f"{words}, context length held fixed,"
+        beside = f"Without holding it fixed: {written(rho(rows, x, column), Unit.CORRELATION)}."
+    return Check(model, words, found, 0.0, unit=Unit.CORRELATION, why=why, beside=beside)
+
+
+def written(found: Estimate, unit: Unit = Unit.SHARE) -> str:
+    """A number with its interval."""
+    value, *ends = (None if one is None else unit.write(one) for one in (found.value, found.low, found.high))
+    return "none" if value is None else value if None in ends else f"{value} ({ends[0]} to {ends[1]})"
 
 
 def eased(tables: Tables) -> Claim:
@@ -315,7 +333,9 @@ def eased(tables: Tables) -> Claim:
         rows = tables.of(tables.measured, model)
         words, estimate = "correlation of density with position", rho(rows, rows["position"], "density")
         why = "" if rows["position"].nunique() > 1 else "every prediction sees as many tokens"
-        checks.append(Check(model, words, estimate, 0.0, False, Unit.CORRELATION, why))
+        edges = rho(rows, rows["position"], "edges_trace") if rows["edges_trace"].notna().all() else None
+        beside = f"Of the number of edges: {written(edges, Unit.CORRELATION)}." if edges and edges.value else ""
+        checks.append(Check(model, words, estimate, 0.0, False, Unit.CORRELATION, why, beside))
         own = pd.Series(
             {text: correlation(some[["position", "density"]].to_numpy(float)) for text, some in long_enough(rows)},
             dtype=float,
@@ -328,14 +348,15 @@ def eased(tables: Tables) -> Claim:
         "A longer context often takes less",
         "v1",
         "Spearman's correlation of density with position over all predictions, below 0; and the share of texts whose "
-        "own correlation is below 0, above one half.",
+        f"own correlation is below 0, of those with {FEWEST_PREDICTIONS} predictions or more, above one half. Density "
+        "is a share of a graph that grows with the square of the context: a smaller share can be of more edges.",
         tuple(checks),
     )
 
 
 def long_enough(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The texts with enough predictions for a correlation along them."""
-    return ((text, some) for text, some in rows.groupby("text_id") if len(some) >= FEWEST)
+    return ((text, some) for text, some in rows.groupby("text_id") if len(some) >= FEWEST_PREDICTIONS)
 
 
 def uncertain(tables: Tables) -> Claim:
@@ -344,15 +365,14 @@ def uncertain(tables: Tables) -> Claim:
     for model in tables.models:
         swept, rows = tables.of(tables.swept, model), tables.of(tables.measured, model)
         for some, column, name in ((swept, "auc_log10", "AUC-TV, log axis,"), (rows, "density", "density")):
-            words = f"correlation of entropy with {name}"
-            estimate = rho(some, some["entropy"], column)
-            checks.append(Check(model, words, estimate, 0.0, unit=Unit.CORRELATION, why=unswept(some)))
+            words = f"correlation of entropy with {name.rstrip(',')}"
+            checks.append(length_fixed(model, words, some, some["entropy"], column, unswept(some)))
     return Claim(
         "uncertainty",
         "Density goes with the model's uncertainty",
         "s-Trace",
         "Spearman's correlation of the full model's entropy with the area under total variation against log size, and "
-        "with the density; above 0.",
+        "with the density, the context's length held fixed; above 0.",
         tuple(checks),
     )
 
@@ -385,29 +405,41 @@ def late(tables: Tables) -> Claim:
     checks = []
     for model in tables.models:
         rows = tables.of(tables.swept, model)
-        heads = shares(rows, "curve_edges_head")
-        small, middle = heads[:, place(SMALL)], heads[:, place(MINOR)]
-        words = f"share of edges that are heads' at a size of {percent(MINOR)}, less that at {percent(SMALL)},"
-        checks.append(Check(model, words, mean_along(rows, middle - small), 0.0, why=unswept(rows)))
+        earlier = covered(rows, "curve_edges_mlp") - covered(rows, "curve_edges_head")
+        for size in (SMALL, CONSTRUCTED):
+            words = f"share of all MLP edges in the trace of size {percent(size)}, less that of all heads' edges,"
+            checks.append(Check(model, words, mean_along(rows, earlier[:, place(size)]), 0.0, why=unswept(rows)))
     return Claim(
         "attention late",
         "Attention comes late",
         "s-Trace",
-        f"How much the share of heads' edges grows from a size of {percent(SMALL)} to one of {percent(MINOR)}; above "
-        "0. Nearly all edges of the full graph are heads', so that it has to grow in the end.",
+        "How much of the full graph's MLP edges a trace has, less how much of its heads' edges, at sizes of "
+        f"{percent(SMALL)} and {percent(CONSTRUCTED)}; above 0. It would be 0 if heads came in as early as MLPs.",
         tuple(checks),
     )
 
 
 def unigrams(tables: Tables) -> Claim:
     """Whether small traces hold what is true of all text."""
+    checks = []
+    for model in tables.models:
+        rows = tables.of(tables.swept, model)
+        why = unswept(rows) or unlooked(tables, model)
+        for size in (SMALL, CONSTRUCTED):
+            words = (
+                f"Zipf frequency of the likeliest token of the trace of size {percent(size)}, less the full model's,"
+            )
+            estimate = None if why else mean_along(rows, along(rows, "curve_zipf")[:, place(size)] - rows["top_zipf"])
+            checks.append(Check(model, words, estimate, 0.0, unit=Unit.ZIPF, why=why))
     return Claim(
         "unigrams",
         "Small traces hold unigram statistics",
         "s-Trace",
-        "What a small trace predicts would have to be compared with the frequencies of tokens.",
-        (),
-        "a dataset has no distribution that a trace predicts, only its distance from the full model's",
+        f"One thing that would follow: what traces of {percent(SMALL)} and {percent(CONSTRUCTED)} find likeliest is a "
+        "more frequent token than what the full model does. The mean difference of their Zipf frequencies; above 0. "
+        "Traces that predict what the empty one does tell nothing and are left out, as are texts in other languages "
+        "and tokens without a frequency.",
+        tuple(checks),
     )
 
 
@@ -482,6 +514,12 @@ def shares(rows: pd.DataFrame, column: str) -> np.ndarray:
     return along(rows, column) / along(rows, "curve_edges")
 
 
+def covered(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """What share of the full graph's edges of a kind is in a trace, along the sizes; NaN of an empty trace."""
+    found = along(rows, column)
+    return found / found[:, -1:]
+
+
 def difference(rows: pd.DataFrame, control: str) -> np.ndarray:
     """A control's total variation less the trace's, along the sizes; NaN where the trace is empty."""
     return along(rows, control) - along(rows, "curve_total_variation")
@@ -494,24 +532,24 @@ def row_means(values: np.ndarray) -> np.ndarray:
 
 
 def mean_of(rows: pd.DataFrame, column: str) -> Estimate:
-    """A column's mean, its interval by texts."""
-    return mean(rows[column].to_numpy(float), rows["text_id"].tolist())
+    """A column's mean, its interval by texts; a minimal pair is one."""
+    return mean(rows[column].to_numpy(float), rows["unit"].tolist())
 
 
 def mean_along(rows: pd.DataFrame, values: np.ndarray) -> Estimate:
     """The mean of a value a prediction, of those that have one; its interval by texts."""
     there = ~np.isnan(values)
-    return mean(values[there], rows["text_id"][there].tolist())
+    return mean(values[there], rows["unit"][there].tolist())
 
 
 def share_along(rows: pd.DataFrame, flags: np.ndarray) -> Estimate:
     """How many of the predictions that have a flag have it at 1; the interval by texts."""
     there = ~np.isnan(flags)
-    return share(flags[there] == 1, rows["text_id"][there].tolist())
+    return share(flags[there] == 1, rows["unit"][there].tolist())
 
 
 def rho(rows: pd.DataFrame, x: pd.Series, column: str, given: Sequence[str] = ()) -> Estimate:
     """Spearman's correlation of ``x`` with a column, its interval by texts."""
     controls = [rows[name].to_numpy(float) for name in given]
     y = rows[column].to_numpy(float)
-    return spearman(x.to_numpy(float), y, rows["text_id"].tolist(), given=controls)
+    return spearman(x.to_numpy(float), y, rows["unit"].tolist(), given=controls)

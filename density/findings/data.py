@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,18 +16,21 @@ from density.corpus.dataset import load_manifest, read_dataset, serialise
 from density.corpus.rows import CURVE
 from density.corpus.sources import SAMPLE, digest, load_texts
 from density.errors import BadInput, DensityError
-from density.frequency import Frequencies
+from density.frequency import Frequencies, parse_languages
 from density.reading import MAX_TOKENS
 from density.search import SWEEP_GRID
 
 GRID = np.array(SWEEP_GRID)
 KEY = ["model", "text_id", "position"]
 COLUMNS = (
-    *("text_id", "text", "model", "position", "tokens", "next_id", "top_ids", "entropy", "surprisal", "density"),
-    *("below_size", "search", "empty_total_variation", "auc_linear", "auc_log10", "error", *CURVE),
+    *("text_id", "text", "language", "pair", "model", "position", "tokens", "added", "next_id", "top_ids", "entropy"),
+    *("surprisal", "edges_trace", "density", "below_size", "search", "empty_total_variation", "auc_linear"),
+    *("auc_log10", "error", *CURVE),
 )
 # What must be the same in datasets whose numbers are compared.
 COMPARABLE = ("rule", "precision", "fidelity")
+# Total variations from the full model that differ by less are of the same prediction.
+SAME = 1e-6
 # A run that goes on may move a row from one file to another while it is read.
 ATTEMPTS = 3
 
@@ -67,6 +70,7 @@ class Tables:
         models: By name, in the order of the datasets.
         swept: Predictions measured by sweep, with their curves.
         searched: Predictions whose density was searched.
+        blind: How many predictions were left out: those that see no token of their text, only what a tokenizer adds.
         languages: Whose frequencies ``top_zipf`` and ``came_zipf`` are, once they are there.
         no_frequencies: Why a model has none.
     """
@@ -75,16 +79,18 @@ class Tables:
     models: tuple[str, ...]
     swept: pd.DataFrame
     searched: pd.DataFrame
+    blind: int = 0
     languages: str = ""
     no_frequencies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measured(self) -> pd.DataFrame:
-        """The predictions that densities are told of: those searched if there are any, else those swept.
+        """The predictions that densities are told of: of each model those searched if there are any, else those swept.
 
         The two are not mixed: a sweep's sizes are coarser.
         """
-        return self.searched if len(self.searched) else self.swept
+        others = self.swept[~self.swept["model"].isin(self.searched["model"])]
+        return pd.concat([some for some in (self.searched, others) if len(some)], ignore_index=True)
 
     @property
     def fidelity(self) -> float:
@@ -95,7 +101,7 @@ class Tables:
     def both(self) -> pd.DataFrame:
         """Predictions that were searched and swept, with ``agree``: whether their brackets have a size in common."""
         columns = [*KEY, "density", "below_size"]
-        found = self.searched[columns].merge(self.swept[columns], on=KEY, suffixes=("_searched", "_swept"))
+        found = self.searched[["unit", *columns]].merge(self.swept[columns], on=KEY, suffixes=("_searched", "_swept"))
         low = found[["below_size_searched", "below_size_swept"]].fillna(-1.0)
         high = found[["density_searched", "density_swept"]]
         return found.assign(agree=low.max(axis=1) < high.min(axis=1))
@@ -127,14 +133,16 @@ def load_tables(folders: Sequence[Path]) -> Tables:
     together = pd.concat([rows for _, _, rows in read], ignore_index=True)
     refuse_other_texts(together)
     measured = together[together["error"].isna()].drop(columns=["text", "error"])
+    measured["unit"] = ("pair " + measured["pair"]).where(measured["pair"].notna(), measured["text_id"])
     if measured.empty:
         failed = len(together)
         said = f"{failed} texts and all of them failed: {together['error'].iloc[0]}" if failed else "no text yet"
         raise BadInput(f"no prediction is measured in what was given ({said}); run the corpus command to its end.")
-    swept = measured["search"] == "sweep"
+    sighted = measured[measured["position"] >= measured["added"]]
+    swept = sighted["search"] == "sweep"
     models = tuple(dict.fromkeys(name for _, settings, _ in read for name in settings["models"]))
-    present = tuple(name for name in models if (measured["model"] == name).any())
-    return Tables(parts, present, once(measured[swept]), once(measured[~swept]))
+    present = tuple(name for name in models if (sighted["model"] == name).any())
+    return Tables(parts, present, once(sighted[swept]), once(sighted[~swept]), len(measured) - len(sighted))
 
 
 def load_rows(folder: Path) -> pd.DataFrame:
@@ -217,9 +225,11 @@ def along(rows: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def with_frequencies(tables: Tables, frequencies_of: FrequenciesOf, languages: str = "en") -> Tables:
-    """The tables with two more columns: how frequent the token found likeliest is, and the one that came.
+    """The tables with more columns: how frequent the token found likeliest is, and the one that came.
 
-    ``top_zipf`` and ``came_zipf`` are log10 of occurrences in 10^9 tokens; missing where the token has no frequency.
+    ``top_zipf`` and ``came_zipf`` are log10 of occurrences in 10^9 tokens; missing where the token has no frequency,
+    and where the text says that it is in another language. ``curve_zipf`` has those that the traces of a sweep find
+    likeliest; missing also of a trace that predicts what the empty one does.
 
     Args:
         frequencies_of: The frequencies of a model's tokens, given its name and revision; it raises a `DensityError`
@@ -234,24 +244,29 @@ def with_frequencies(tables: Tables, frequencies_of: FrequenciesOf, languages: s
             known[model] = frequencies_of(model, revisions[model])
         except DensityError as error:
             lacking[model] = str(error)
-    added = {name: with_zipf(getattr(tables, name), known) for name in ("swept", "searched")}
+    told = set(parse_languages(languages))
+    added = {name: with_zipf(getattr(tables, name), known, told) for name in ("swept", "searched")}
     return replace(tables, languages=languages, no_frequencies=lacking, **added)
 
 
-def with_zipf(rows: pd.DataFrame, known: Mapping[str, Frequencies]) -> pd.DataFrame:
-    """A table with ``top_zipf`` and ``came_zipf``."""
+def with_zipf(rows: pd.DataFrame, known: Mapping[str, Frequencies], languages: Set[str]) -> pd.DataFrame:
+    """A table with ``top_zipf``, ``came_zipf`` and ``curve_zipf``."""
     rows = rows.copy()
+    spoken = rows["language"].isna() | rows["language"].isin(languages)
+    of_model = [known.get(model) if here else None for model, here in zip(rows["model"], spoken, strict=True)]
     for column, ids in (("top_zipf", "top_id"), ("came_zipf", "next_id")):
-        rows[column] = [
-            np.nan if pd.isna(token) or model not in known else zipf(known[model], int(token))
-            for model, token in zip(rows["model"], rows[ids], strict=True)
-        ]
+        rows[column] = [zipf(one, token) for one, token in zip(of_model, rows[ids], strict=True)]
+    points = ("curve_top_id", "curve_total_variation", "empty_total_variation")
+    rows["curve_zipf"] = [
+        None if tokens is None else [zipf(one, token) for token in np.where(abs(distances - empty) < SAME, -1, tokens)]
+        for one, tokens, distances, empty in zip(of_model, *(rows[name] for name in points), strict=True)
+    ]
     return rows
 
 
-def zipf(known: Frequencies, token: int) -> float:
+def zipf(known: Frequencies | None, token: Any) -> float:
     """A token's frequency; NaN without one."""
-    found = known.zipf(token)
+    found = None if known is None or pd.isna(token) else known.zipf(int(token))
     return np.nan if found is None else found
 
 

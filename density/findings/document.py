@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from density.models.loading import open_tokenizer
 from density.statistics import LEVEL, RESAMPLES, Estimate, share
 
 FINDINGS_SCHEMA = "density.findings/1"
+# What frequencies and intervals are made with.
+STATISTICS = {name: version(name) for name in ("wordfreq", "scipy", "numpy", "pandas")}
 CAVEAT = (
     "Every interval is at 95% and stands alone: of a hundred true statements about five would miss. A verdict is about "
     "these models on these texts, no others."
@@ -42,9 +45,10 @@ class Findings:
         labels = self.tables.labels()
         return {
             "schema": FINDINGS_SCHEMA,
-            "versions": versions(),
+            "versions": {**versions(), **STATISTICS},
             "fidelity": self.tables.fidelity,
             "languages": self.tables.languages,
+            "only_added_tokens": self.tables.blind,
             "datasets": [part_json(part) for part in self.tables.parts],
             "models": [{"name": name, "label": labels[name]} for name in self.tables.models],
             "intervals": {"level": LEVEL, "resamples": RESAMPLES, "caveat": CAVEAT},
@@ -78,7 +82,7 @@ def assess(tables: Tables) -> Findings:
     """What tables say."""
     found = claims(tables)
     both = tables.both
-    agreement = share(both["agree"].to_numpy(), both["text_id"].tolist()) if len(both) else None
+    agreement = share(both["agree"].to_numpy(), both["unit"].tolist()) if len(both) else None
     return Findings(tables, found, tuple(figures(tables, found)), agreement)
 
 

@@ -15,14 +15,14 @@ from density.charts import (
     RUN_COLOURS,
     layered,
     phases,
-    shares_chart,
     size_axis,
     tint,
     words,
 )
-from density.findings.claims import Claim, mean_along, shares, with_controls
+from density.findings.claims import Claim, Unit, mean_along, mean_of, rho, shares, with_controls, written
 from density.findings.data import GRID, Tables, along
-from density.statistics import Estimate, mean, trend
+from density.lengths import by_length
+from density.statistics import Estimate, trend
 
 RUNS = {
     "trace": "curve_total_variation",
@@ -39,13 +39,12 @@ RECOVERIES = (
         "Share of predictions whose trace has the full model's likeliest token",
     ),
 )
-QUARTERS = ("first quarter", "second", "third", "last")
+KINDS = {name: f"curve_edges_{kind}" for kind, name in KIND_NAMES.items()}
+QUARTERS = {name: f"curve_edges_quarter_{n}" for n, name in enumerate(("first quarter", "second", "third", "last"), 1)}
 WIDTH, HEIGHT = 420, 240
 STEP = 0.05
 # Of a scatter; more are drawn from with a fixed seed.
 MOST_POINTS = 500
-# Of context lengths, the last one open.
-LENGTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 Draw = Callable[[pd.DataFrame, bool], alt.LayerChart]
 
@@ -95,13 +94,15 @@ def of_model(tables: Tables, model: str) -> Iterator[Figure]:
         yield from of_sweep(swept, model)
     yield distribution(rows, "density", f"Density at fidelity {tables.fidelity:.0%}", model)
     if len(swept):
-        yield against(swept, "entropy", "auc_linear", ("entropy", "entropy, nats"), ("auc-tv", "AUC-TV"), model)
+        yield against(
+            swept, "entropy", "auc_log10", ("entropy", "entropy, nats"), ("auc-tv", "AUC-TV, log axis"), model
+        )
     for column, name, said in (("top_zipf", "likeliest", "found likeliest"), ("came_zipf", "came", "that came")):
         if column in rows and rows[column].notna().any():
             across = (f"frequency-{name}", f"Zipf frequency of the token {said}")
             yield against(rows, column, "density", across, ("density", "density"), model)
     if rows["position"].nunique() > 1:
-        yield by_length(rows, model)
+        yield lengths(rows, model)
 
 
 def of_sweep(swept: pd.DataFrame, model: str) -> Iterator[Figure]:
@@ -120,17 +121,18 @@ def of_sweep(swept: pd.DataFrame, model: str) -> Iterator[Figure]:
     for column, name, said, whole, meaning in RECOVERIES:
         frame = along_frame(swept, along(swept, column) / whole)
         yield Figure(name, f"{said} against size", f"{meaning}. {bands} {count}", model, frame, draw_recovery(said))
-    for name, by, frame, draw in (
-        ("kinds", "kind", kinds_frame(swept), draw_kinds),
-        ("depths", "quarter of the layers", depths_frame(swept), draw_depths),
+    for name, by, parts, colours in (
+        ("kinds", "kind", KINDS, list(KIND_COLOURS.values())),
+        ("depths", "quarter of the layers", QUARTERS, DEPTH_COLOURS),
     ):
-        said = f"Shares of a trace's edges by {by}, the mean over predictions whose trace of that size has any. {count}"
-        yield Figure(name, f"Edges by {by}, against size", said, model, frame, draw)
+        said = f"Shares of a trace's edges by {by}, over predictions whose trace of that size has any. {bands} {count}"
+        frame = parts_frame(swept, parts)
+        yield Figure(name, f"Edges by {by}, against size", said, model, frame, draw_parts(list(parts), colours))
 
 
 def counted(rows: pd.DataFrame) -> str:
     """How many predictions and texts a figure is of."""
-    return f"{len(rows):,} predictions of {rows['text_id'].nunique():,} texts"
+    return f"{len(rows):,} predictions of {rows['unit'].nunique():,} texts"
 
 
 def estimate_row(found: Estimate) -> dict[str, Any]:
@@ -166,22 +168,10 @@ def with_empty(swept: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([first, frame], ignore_index=True)
 
 
-def means_frame(swept: pd.DataFrame, parts: Mapping[str, str]) -> pd.DataFrame:
-    """The mean share of each part's edges, by size: a column a part."""
-    there = {name: shares(swept, column) for name, column in parts.items()}
-    kept = ~np.isnan(next(iter(there.values()))).all(axis=0)
-    columns = {name: np.nanmean(values[:, kept], axis=0) for name, values in there.items()}
-    return pd.DataFrame({"size": GRID[kept], **columns})
-
-
-def kinds_frame(swept: pd.DataFrame) -> pd.DataFrame:
-    """Shares by kind."""
-    return means_frame(swept, {name: f"curve_edges_{kind}" for kind, name in KIND_NAMES.items()})
-
-
-def depths_frame(swept: pd.DataFrame) -> pd.DataFrame:
-    """Shares by quarter of the layers."""
-    return means_frame(swept, {name: f"curve_edges_quarter_{n}" for n, name in enumerate(QUARTERS, 1)})
+def parts_frame(swept: pd.DataFrame, parts: Mapping[str, str]) -> pd.DataFrame:
+    """The mean share of each part's edges, by size; ``parts`` are columns by what they are called."""
+    made = [along_frame(swept, shares(swept, column)).assign(part=name) for name, column in parts.items()]
+    return pd.concat(made, ignore_index=True)
 
 
 def distribution(rows: pd.DataFrame, column: str, title: str, model: str) -> Figure:
@@ -189,10 +179,8 @@ def distribution(rows: pd.DataFrame, column: str, title: str, model: str) -> Fig
     edges = np.round(np.arange(0, 1 + STEP / 2, STEP), 6)
     counts, _ = np.histogram(rows[column], edges)
     frame = pd.DataFrame({"start": edges[:-1], "end": edges[1:], "predictions": counts})
-    middle = mean(rows[column].to_numpy(float), rows["text_id"].tolist())
-    bounds = "" if middle.low is None else f" ({middle.low:.3f} to {middle.high:.3f})"
     caption = f"Predictions by {title[0].lower() + title[1:] if title[1:2].islower() else title}."
-    said = f"{caption} Mean {middle.value or 0:.3f}{bounds}. {counted(rows)}."
+    said = f"{caption} Mean {written(mean_of(rows, column))}. {counted(rows)}."
     return Figure(f"distribution-{column.replace('_', '-')}", title, said, model, frame, draw_distribution(title))
 
 
@@ -212,20 +200,19 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
         rising = pd.DataFrame({"x": ends, "y": line.intercept + line.slope * ends, "part": "trend"})
         frame = pd.concat([frame, rising], ignore_index=True)
     drawn = f" {MOST_POINTS} of them are drawn." if len(some) < len(known) else ""
-    said = f"A point a prediction; the line is the median of the slopes of all pairs (Theil-Sen). {counted(known)}."
+    together = f"Spearman's correlation is {written(rho(known, known[x], y), Unit.CORRELATION)}."
+    said = (
+        f"A point a prediction; the line is the median of all pairs' slopes (Theil-Sen). {together} {counted(known)}."
+    )
     title = f"{up[1][0].upper()}{up[1][1:]} against {across[1][0].lower() + across[1][1:]}".replace("zipf", "Zipf")
     return Figure(f"{up[0]}-{across[0]}", title, said + drawn, model, frame, draw_against(across[1], up[1]))
 
 
-def by_length(rows: pd.DataFrame, model: str) -> Figure:
+def lengths(rows: pd.DataFrame, model: str) -> Figure:
     """The mean density by context length."""
-    length = rows["position"].to_numpy(int) + 1
-    found = []
-    for low, high in zip(LENGTHS, (*(end - 1 for end in LENGTHS[1:]), None), strict=True):
-        inside = (length >= low) & ((length <= high) if high else True)
-        if inside.any():
-            name = f"{low}" if low == high else f"{low}-{high}" if high else f"{low}+"
-            found.append({"tokens": name, **estimate_row(mean_along(rows[inside], rows["density"][inside].to_numpy()))})
+    bins = by_length(rows[["position", "density"]].assign(text_id=rows["unit"]).to_dict("records"))
+    named = [(f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}", one.mean) for one in bins]
+    found = [{"tokens": name, **estimate_row(estimate)} for name, estimate in named]
     said = f"Mean density by how many tokens the prediction sees, with its 95% interval. {counted(rows)}."
     return Figure("density-context", "Density against context length", said, model, pd.DataFrame(found), draw_by_length)
 
@@ -238,7 +225,10 @@ def matrix(tables: Tables, agree: Claim) -> Figure:
         shown = estimate_row(check.estimate) if check.estimate else {}
         found += [{"one": one, "other": other, **shown}, {"one": other, "other": one, **shown}]
     of = "AUC-TV" if len(tables.swept) else "density"
-    said = f"Spearman's correlation of {of} over the texts that two models share, with its 95% interval."
+    said = (
+        f"Spearman's correlation of {of} over the texts that two models share, context length held fixed where it "
+        "differs, with its 95% interval."
+    )
     return Figure("models", "How alike models are", said, "", pd.DataFrame(found), draw_matrix)
 
 
@@ -304,20 +294,17 @@ def draw_recovery(title: str) -> Draw:
     return draw
 
 
-def draw_shares(frame: pd.DataFrame, colours: Sequence[str], dark: bool) -> alt.LayerChart:
-    """Draws what traces are made of."""
-    parts = {name: frame[name].tolist() for name in frame.columns if name != "size"}
-    return shares_chart(frame["size"].tolist(), parts, colours, 0.0, dark).properties(height=HEIGHT)
+def draw_parts(parts: Sequence[str], colours: Sequence[str]) -> Draw:
+    """Draws what traces are made of, against size."""
 
+    def draw(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
+        low = float(frame["size"].min())
+        scale = alt.Scale(domain=list(parts), range=list(colours))
+        colour = alt.Color("part:N", scale=scale, legend=alt.Legend(orient="top", title=None))
+        drawn = banded(frame, low, True, colour, "share of the trace's edges")
+        return layered(*phases(low, True, dark), *drawn, height=HEIGHT)
 
-def draw_kinds(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
-    """Draws shares by kind."""
-    return draw_shares(frame, list(KIND_COLOURS.values()), dark)
-
-
-def draw_depths(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
-    """Draws shares by depth."""
-    return draw_shares(frame, DEPTH_COLOURS, dark)
+    return draw
 
 
 def draw_distribution(title: str) -> Draw:

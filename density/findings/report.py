@@ -1,5 +1,6 @@
 """What a corpus says as one HTML page that opens offline, and its figures as files."""
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +15,8 @@ TITLE = "Computation density of a corpus: the papers' claims"
 LEAD = (
     "Each claim of the papers is one or several numbers that should lie above or below a bound. This data supports it "
     "where the whole 95% interval of the number lies on that side, contradicts it where the whole interval lies on the "
-    "other, and else cannot tell. Intervals are percentile bootstraps that draw whole texts; of shares, Wilson's where "
-    f"every text has one prediction, or all agree. {CAVEAT}"
+    "other, and else cannot tell. Intervals are percentile bootstraps that draw whole texts, a minimal pair as one; of "
+    f"shares, Wilson's where every text has one prediction, or all agree. {CAVEAT}"
 )
 SOURCES = (
     "v1 is Sparse or Dense? (arXiv 2601.22795, withdrawn by its authors in favour of the other), s-Trace is Tracing "
@@ -101,10 +102,19 @@ def made_from(document: Mapping[str, Any]) -> str:
         unfinished = "" if part["whole"] else UNFINISHED
         made_by = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
         parts.append(f"<pre>{words(part['command'])}</pre>{unfinished}{rows(listed)}<p>{words(made_by)}</p>")
-    names = " ".join(part["name"] for part in document["datasets"])
-    again = f"<p>And this page:</p><pre>{words(f'python -m density findings {names} --out findings.html')}</pre>"
+    names = [part["name"] for part in document["datasets"]]
+    spoken = [] if document["languages"] in ("", "en") else ["--language", document["languages"]]
+    command = shlex.join(["python", "-m", "density", "findings", *names, "--out", "findings.html", *spoken])
+    again = f"<p>And this page:</p><pre>{words(command)}</pre>{blind(document)}"
     used = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
     return "".join(parts) + again + f"<p>{words(used)}</p>" + agreement(document)
+
+
+def blind(document: Mapping[str, Any]) -> str:
+    """What was left out because it is of no text."""
+    count = document["only_added_tokens"]
+    said = f"{count} predictions that see only what the tokenizer puts before every text are in none of the numbers."
+    return f"<p>{words(said)}</p>" if count else ""
 
 
 def agreement(document: Mapping[str, Any]) -> str:
