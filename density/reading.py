@@ -18,6 +18,8 @@ from density.traces import Trace, Traces, edge_budget
 
 MAX_TOKENS = 512
 REPLAY_BYTES = 96 * 2**20
+# Attention patterns of a layer that making its importances, or sorting them, takes at once.
+WORKING = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,10 +261,10 @@ def split_text(tokenizer, ids: Sequence[int]) -> tuple[Token, ...]:
 
 
 def importance_bytes(model: Model, length: int) -> int:
-    """Memory of the importances of a text of ``length`` tokens, kept once as they are and once sorted."""
+    """Memory of the importances of a text of ``length`` tokens: kept as they are and sorted, made a layer at a time."""
     decoder = model.decoder
     number = 8 if decoder.dtype == torch.float64 else 4
-    return 2 * number * decoder.layers * decoder.heads * length * length
+    return (2 * decoder.layers + WORKING) * number * decoder.heads * length * length
 
 
 def free_bytes(device: torch.device) -> int:

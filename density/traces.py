@@ -96,13 +96,22 @@ def sorted_rows(importances: Importances) -> tuple[Float[Tensor, "row edge"], ..
 
     One tensor for the states that attention writes and one for those that MLPs write, which in parallel blocks are one.
     """
-    heads = importances.heads.transpose(1, 2).flatten(2)
-    groups = [[heads, importances.residual_attention[..., None]]]
+    groups = [[importances.heads.transpose(1, 2), importances.residual_attention[..., None]]]
     if importances.residual_mlp is None:
         groups[0].append(importances.mlp)
     else:
         groups.append([importances.residual_mlp[..., None], importances.mlp])
-    return tuple(torch.cat(parts, -1).flatten(0, 1).sort(-1).values for parts in groups)
+    return tuple(sorted_together(parts) for parts in groups)
+
+
+def sorted_together(parts: Sequence[Float[Tensor, "layer query ..."]]) -> Float[Tensor, "row edge"]:
+    """The entries of ``parts`` for each layer and query as an ascending row; a layer at a time, to sort in little."""
+    layers, length = parts[0].shape[:2]
+    rows = parts[0].new_empty(layers, length, sum(part[0, 0].numel() for part in parts))
+    for layer, found in enumerate(rows):
+        torch.cat([part[layer].flatten(1) for part in parts], -1, out=found)
+        found.copy_(found.sort(-1).values)
+    return rows.flatten(0, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,30 +31,43 @@ The **density** of a prediction is the size of the smallest trace found whose re
 as a share of the full graph. Nearly: its probabilities of the next token differ from the whole model's by a **total
 variation** (half the summed difference) of at most 1 minus the **fidelity** that you set."""
 
-# What is reported, where, and how it looks here.
+# What is reported, where, and on which page it is looked at here.
 CLAIMS = (
     (
         "Computation is dense rather than sparse, and its density varies with the input",
         "v1: 13 models, 0.5B to 13B",
-        "the heatmap of any text",
+        "**Explorer**: the heatmap of any text. **Corpus** measures many, **Findings** says how much they vary",
     ),
     (
         "Fidelity is built up over sizes of 0.01% to 1% and refined from 1% to 100%; in 7B to 14B models about 0.1% of "
         "the graph finds the top token",
         "s-Trace",
-        "the curve of a prediction; small models need far more",
+        "**Explorer**: the curve of a prediction; small models need far more. **Findings**: both phases",
     ),
     (
         "The same inputs are dense for different models: Spearman 0.26 to 0.71, mean about 0.52",
         "s-Trace: 5,000 contexts, 10 models",
-        "run one text on two models",
+        "**Compare**: several models on one text, word by word, or on a corpus",
     ),
-    ("Rarer tokens take more, longer contexts often less", "v1", "compare tokens, and texts of two lengths"),
-    ("Density goes with the model's own uncertainty", "s-Trace", "tint by entropy, then by density"),
+    (
+        "Rarer tokens take more",
+        "v1",
+        "**Rare tokens**: density against frequency in a text or a corpus, and a word swapped for rarer ones",
+    ),
+    (
+        "Longer contexts often take less",
+        "v1",
+        "**Context**: one prediction with its context growing, and a corpus by context length",
+    ),
+    (
+        "Density goes with the model's own uncertainty",
+        "s-Trace",
+        "**Explorer**: tint by entropy, then by density. **Rare tokens** and **Findings**: their correlation",
+    ),
     (
         "Small traces sit in early layers and hold what is true of all text; attention comes late",
         "s-Trace",
-        "what a trace is made of, against its size",
+        "**Explorer**: what a trace is made of, against its size. **Findings**: the same over a corpus",
     ),
 )
 SOURCES = """\
@@ -62,7 +75,8 @@ SOURCES = """\
 (arXiv 2601.22795, January 2026), which its authors withdrew in April 2026 in favour of **s-Trace**, *Tracing
 Computation Density in LLMs* (arXiv 2605.27033, 2026). Edges follow *Information Flow Routes* (Ferrando and Voita,
 arXiv 2403.00824). These are the
-papers' figures, not measured here."""
+papers' figures, not measured here: the **Corpus** page measures many texts, and **Findings** holds each claim
+against them."""
 
 LIMITS = """\
 - A trace found is not the only one that would do, nor surely the smallest: edges are ranked by how much they write, and
@@ -83,7 +97,7 @@ def main() -> None:
     st.markdown(WORDS)
     show_example()
     st.header("What the papers found", divider="gray")
-    rows = [("what they report", "where", "how it looks here"), ("---",) * 3, *CLAIMS]
+    rows = [("what they report", "where", "what to look at here"), ("---",) * 3, *CLAIMS]
     st.markdown("\n".join(f"| {' | '.join(row)} |" for row in rows))
     st.markdown(SOURCES)
     st.header("What this does not show", divider="gray")

@@ -1,6 +1,7 @@
 """History lists, opens and deletes what is kept; Method opens; a saved file is shown without any model."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,12 @@ def test_the_method_has_its_example_its_sources_and_its_limits():
     ]
     assert len(app.get("vega_lite_chart")) == 1
     assert "density profile --model smollm2-135m" in app.code[0].value
+
+
+def test_the_claims_on_the_method_page_name_the_pages_that_answer_them():
+    table = next(one.value for one in opened("method").markdown if one.value.startswith("| what they report"))
+    pages = set(re.findall(r'title="([^"]+)"', (ROOT / "app.py").read_text(encoding="utf-8"))) - {"History", "Method"}
+    assert len(pages) == 6 and pages == set(re.findall(r"\*\*([^*]+)\*\*", table))
 
 
 def test_the_counts_on_the_method_page_are_those_of_the_closed_form():

@@ -237,7 +237,7 @@ def test_one_token_and_odd_characters_have_a_density(model, text):
 
 
 def test_importances_that_would_not_fit_are_refused_with_the_numbers(model):
-    with pytest.raises(TooLarge, match=r"the importances of 100 tokens take 1 MiB and 0 MiB may be used"):
+    with pytest.raises(TooLarge, match=r"the importances of 100 tokens take 2 MiB and 0 MiB may be used"):
         read(model, "a" * 100, memory=2**18)
 
 

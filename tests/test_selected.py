@@ -296,10 +296,11 @@ def test_random_draws_are_told_with_their_number():
 
 
 def test_what_was_written_is_a_profile_of_its_own():
+    half = {"text": "\N{REPLACEMENT CHARACTER}", "probability": 1.0}
     steps = [
         {"prediction": prediction(9), "chosen": {"text": " a", "id": 4, "probability": 0.5}, "text": " a"},
-        {"prediction": prediction(10), "chosen": {"text": "\N{REPLACEMENT CHARACTER}", "id": 5}, "text": " a"},
-        {"prediction": prediction(11), "chosen": {"text": "\N{REPLACEMENT CHARACTER}", "id": 6}, "text": " aé"},
+        {"prediction": prediction(10), "chosen": {**half, "id": 5}, "text": " a"},
+        {"prediction": prediction(11), "chosen": {**half, "id": 6}, "text": " aé"},
     ]
     document = as_document(steps, 0.8)
     assert [token["text"] for token in document["tokens"]] == [" of", " a", "\N{REPLACEMENT CHARACTER}", "é"]

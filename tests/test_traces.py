@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import multiprocessing
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +13,10 @@ from hypothesis import strategies as st
 
 from density.graph import Edge, Kind, full_edge_count
 from density.importance import Importances, run_whole
-from density.traces import Traces, composition, edge_budget, entries, kept_edges, strongest
-from tests.tiny import CASES, random_ids, tiny
+from density.reading import importance_bytes
+from density.reading import read as read_text
+from density.traces import Traces, by_kind, composition, edge_budget, entries, kept_edges, strongest
+from tests.tiny import CASES, lettered, random_ids, tiny
 
 NONE = -math.inf
 
@@ -140,3 +145,45 @@ def test_a_threshold_that_is_not_representable_keeps_what_is_at_or_above_it(thre
     levels = [float(x) for kind in entries(traces, 1).values() for x in kind.flatten()]
     assert trace.edges == sum(level >= threshold for level in levels)
     assert trace.threshold == threshold
+
+
+def resident(field: str) -> int:
+    """Bytes of this process in memory: ``VmRSS`` now, ``VmHWM`` the most there were."""
+    return 1024 * int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def peak_of_a_long_text(connection) -> None:
+    """What reading a text and sorting its importances takes at once, and what is counted for it."""
+    torch.set_num_threads(1)
+    model = lettered(num_hidden_layers=12, max_position_embeddings=512)
+    read_text(model, "a").traces([0])
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    read_text(model, "a" * 512).traces([511])
+    connection.send((resident("VmHWM") - before, importance_bytes(model, 512)))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
+def test_a_reading_takes_the_memory_that_is_counted_for_it():
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=peak_of_a_long_text, args=(theirs,))
+    process.start()
+    theirs.close()
+    taken, counted = ours.recv()
+    process.join()
+    assert counted / 2 < taken < 1.5 * counted
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_rows_are_the_importances_of_each_state_in_order(family):
+    given = run_whole(tiny(next(case for case in CASES if case.family == family)), random_ids(11)).importances
+    for rows, kinds in zip(Traces(given, [10]).rows, states_of(given), strict=True):
+        every = torch.cat([by_kind(given)[kind].reshape(*given.mlp.shape[:2], -1) for kind in kinds], -1)
+        assert torch.equal(rows.ascending, every.flatten(0, 1).sort(-1).values)
+
+
+def states_of(given):
+    """The kinds of edges into each kind of state."""
+    if given.parallel:
+        return [(Kind.HEAD, Kind.RESIDUAL_ATTENTION, Kind.MLP)]
+    return [(Kind.HEAD, Kind.RESIDUAL_ATTENTION), (Kind.RESIDUAL_MLP, Kind.MLP)]

@@ -21,6 +21,7 @@ SEARCHES = {"lattice": "search", "sweep": "full sweep"}
 FIDELITY_RANGE = (0.5, 0.99)
 # A longer text is in links by its key in the store alone; what is longer still is in no link that was made here.
 LINK_CHARACTERS, MOST_LINK_CHARACTERS = 1500, 2**16
+NOT_KEPT = "The link's text is long, and is not kept on this machine; paste it here."
 PARAMETERS = ("text", "kept", "model", "fidelity", "rule", "positions", "search", "max_tokens")
 SPAN = re.compile(r"(\d{1,6})\.\.(\d{1,6})")
 
@@ -58,8 +59,8 @@ def to_link(question: Question) -> dict[str, str]:
     """The query parameters that bring a question back; a long text by its key, which is found where it was measured."""
     text = {}
     if question.text.strip():
-        short = len(question.text) <= LINK_CHARACTERS
-        text = {"text": question.text} if short else {"kept": text_key(question.text)}
+        key = link_key(question.text)
+        text = {"text": question.text} if key is None else {"kept": key}
     usual = question.max_tokens == Question().max_tokens
     return {
         **text,
@@ -70,6 +71,11 @@ def to_link(question: Question) -> dict[str, str]:
         "search": "sweep" if question.sweep else "lattice",
         **({} if usual else {"max_tokens": str(question.max_tokens)}),
     }
+
+
+def link_key(text: str) -> str | None:
+    """What stands for a long text in a link; ``None`` for one that is in it whole."""
+    return text_key(text) if len(text) > LINK_CHARACTERS else None
 
 
 def span(positions: str) -> tuple[int, int] | None:
@@ -116,7 +122,7 @@ def from_link(
     if "text" not in found and "kept" in parameters:
         text = text_of(parameters["kept"])
         if text is None:
-            complaints.append("The link's text is long, and is not kept on this machine; paste it here.")
+            complaints.append(NOT_KEPT)
         else:
             found["text"] = text
     for name, choices in (("rule", RULES), ("positions", POSITIONS), ("search", SEARCHES)):

@@ -1,12 +1,14 @@
 """The model writing on, token by token, each with the density of predicting it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from density.serving.jobs import Snapshot, State
-from density.serving.question import Question
+from density.serving.question import RULES, Question
+from density.view import percent, visible
 from pages.parts.asking import ask
 from pages.parts.heatmap import heatmap
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from density.serving.service import Service
 
 MOST_TOKENS = 128
+# Why the two cells around what was written have no numbers.
+GIVEN = "given, not written"
+ENDED = "not measured; use what was written as text, and press Run"
 HELP = {
     "count": "How many tokens to write, unless the model ends the text before.",
     "temperature": "0 takes the likeliest token. Otherwise a token is drawn, from the model's probabilities at 1, from "
@@ -25,7 +30,7 @@ HELP = {
 def show(service: "Service", question: Question) -> None:
     """What to write and how; what has been written so far."""
     writing = st.session_state.get("writing")
-    if writing and writing["question"] != question:
+    if writing and written_on(writing["question"]) != written_on(question):
         stop()
         writing = st.session_state.writing = None
     with st.expander("Write on", key="write-on", expanded=writing is not None):
@@ -34,6 +39,7 @@ def show(service: "Service", question: Question) -> None:
             if st.button("Write", key="write"):
                 stop()
                 st.session_state.pop("generating", None)
+                st.session_state.pop("written", None)
                 writing = st.session_state.writing = {"question": question, "given": given}
             if writing and under_way() and st.button("Stop writing", key="write-stop"):
                 stop()
@@ -43,6 +49,11 @@ def show(service: "Service", question: Question) -> None:
             st.caption(
                 "The model goes on from the end of the text; each token is tinted by the density of predicting it."
             )
+
+
+def written_on(question: Question) -> tuple[str, str, str]:
+    """What is written on, and by which model, whatever is measured of it and how."""
+    return question.text, question.model, question.precision
 
 
 def ask_how() -> dict[str, Any]:
@@ -72,10 +83,17 @@ def follow(service: "Service", question: Question, given: Mapping[str, Any]) -> 
     from density.serving import answers
 
     def draw(seen: Snapshot) -> None:
-        heatmap(as_document(seen.results, question.fidelity), pending(seen), "written")
+        document = as_document(seen.results, question.fidelity)
+        first, end = document["tokens"][0]["text"], len(document["tokens"])
+        told = {0: without_numbers(first, GIVEN)} | ({end: without_numbers("next", ENDED)} if seen.finished else {})
+        heatmap(document, pending(seen), "written", told=told)
+        show_chosen(document)
         if seen.finished:
             ended = "Stopped" if seen.state is State.STOPPED else "Written"
-            st.caption(f"{ended}: {len(seen.results)} tokens in {seen.seconds:.1f} s.")
+            st.caption(
+                f"{ended}: {len(seen.results)} tokens in {seen.seconds:.1f} s, with densities at fidelity "
+                f"{percent(question.fidelity)}, by {RULES[question.rule]}."
+            )
             longer = question.text + seen.results[-1]["text"]
             if st.button(
                 "Use as text", key="write-use", on_click=take, args=(longer,), help="Into the box above; press Run."
@@ -83,6 +101,22 @@ def follow(service: "Service", question: Question, given: Mapping[str, Any]) -> 
                 st.rerun()
 
     ask(service, question, "generating", answers.generated, draw, **given)
+
+
+def without_numbers(text: str, why: str) -> dict[str, Any]:
+    """What the cell of a token says that was not predicted here; see `density.view.cells`."""
+    name = visible(text)
+    return {"facts": [["density", why]], "label": f"{name}: density {why}", "reason": f"{name}: {why}."}
+
+
+def show_chosen(document: Mapping[str, Any]) -> None:
+    """The numbers of the written token that was clicked, as the explorer shows those of its own text."""
+    from pages.parts.selected import show_heading, show_numbers
+
+    for prediction in document["predictions"]:
+        if prediction["position"] == st.session_state.get("written"):
+            show_heading(prediction)
+            show_numbers(prediction)
 
 
 def take(text: str) -> None:
@@ -100,8 +134,10 @@ def as_document(steps: Sequence[Mapping[str, Any]], fidelity: float) -> dict[str
     tokens = [{"index": 0, "id": -1, "text": steps[0]["prediction"]["context_token"]}]
     predictions, before = [], ""
     for number, step in enumerate(steps):
-        piece, chosen = step["text"][len(before) :], step["chosen"]
+        chosen = step["chosen"]
+        piece = step["text"][len(before) :] or chosen["text"]
         before = step["text"]
-        tokens.append({"index": number + 1, "id": chosen["id"], "text": piece or chosen["text"]})
-        predictions.append({**step["prediction"], "position": number})
+        tokens.append({"index": number + 1, "id": chosen["id"], "text": piece})
+        came = {"next_token": piece, "next_id": chosen["id"], "surprisal": -math.log(chosen["probability"])}
+        predictions.append({**step["prediction"], "position": number, **came})
     return {"fidelity": fidelity, "tokens": tokens, "predictions": predictions}

@@ -26,6 +26,7 @@ def heatmap(
     zipf: Mapping[int, float | None] | None = None,
     marked: Collection[int] = (),
     groups: Sequence[Sequence[int]] | None = None,
+    told: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> None:
     """The text of a profile, tinted by one of its measures.
 
@@ -41,6 +42,7 @@ def heatmap(
         zipf: Frequencies by token id, see `density.measures.tinted`.
         marked: Indices of tokens that are underlined.
         groups: The indices of every unit's tokens, see `density.measures.tinted`.
+        told: What cells say instead of what they would, by index.
     """
 
     def choose() -> None:
@@ -57,7 +59,7 @@ def heatmap(
     data = {
         "name": f"Tokens by the {scale.title}, at fidelity {percent(document['fidelity'])}",
         "cells": [
-            {**cell, "marked": index in marked}
+            {**cell, "marked": index in marked, **(told or {}).get(index, {})}
             for index, cell in enumerate(tinted(document, pending, measure, unit, groups, zipf))
         ],
         "legend": scale.legend() if unit == "token" else {**scale.legend(), "title": f"{scale.title}, mean by {unit}"},

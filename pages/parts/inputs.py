@@ -12,11 +12,13 @@ from density.serving.question import (
     DEFAULT_MODEL,
     FIDELITY_RANGE,
     MOST_LINK_CHARACTERS,
+    NOT_KEPT,
     POSITIONS,
     RULES,
     SEARCHES,
     Question,
     from_link,
+    link_key,
     span,
     to_link,
 )
@@ -84,6 +86,7 @@ def restore() -> None:
     if token.isdecimal() and len(token) < 6:
         st.session_state.chosen = int(token)
     given = st.query_params.to_dict() if link is None else {}
+    st.session_state.missing = None if "text" in found else asked.get("kept")
     complaints += viewing.restore(given, st.session_state.model, st.session_state.text)
     # What of an opened answer no widget can be set to is said beside it.
     st.session_state.restored = complaints if link is None else []
@@ -171,7 +174,15 @@ def ask_text() -> str:
             st.session_state.chosen = None
 
     st.pills("Examples", list(texts), key="example", on_change=take)
-    return live_text_area("Text", key="text", height=120, help=TEXT_HELP, **KEPT)
+    return live_text_area("Text", "text", st.session_state.missing, put_back, height=120, help=TEXT_HELP, **KEPT)
+
+
+def put_back(found: object) -> None:
+    """Takes the long text that a reload of the page would have lost, if it is the one that the link stands for."""
+    state = st.session_state
+    if isinstance(found, str) and link_key(found) == state.missing:
+        state.text, state.missing = found, None
+        state.restored = [complaint for complaint in state.restored if complaint != NOT_KEPT]
 
 
 def ask_model(offers: "Offers", in_memory: Collection[str], key: str = "model") -> tuple[str, bool]:

@@ -74,6 +74,23 @@ def test_a_saved_file_is_opened_by_somebody_else(visit, tmp_path):
     assert options(other).count() == len(cells)
 
 
+def test_a_long_text_is_there_again_after_a_reload_though_nothing_was_run(visit):
+    page = visit()
+    box, text = page.get_by_label("Text", exact=True), "A text of more than a link holds. " * 60
+    box.fill(text)
+    page.wait_for_url(re.compile("kept="))
+    idle(page)
+    page.reload()
+    until(page, lambda: box.count() and box.input_value() == text)
+    page.wait_for_url(re.compile("kept="))
+    idle(page)
+    assert "is not kept on this machine" not in said(page)
+    box.fill("A short one.")
+    page.wait_for_url(re.compile("text=A"))
+    idle(page)
+    assert box.input_value() == "A short one."
+
+
 def test_a_link_brings_somebody_else_to_the_same_view(visit):
     page = visit()
     run(page, TEXT)
