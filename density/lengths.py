@@ -67,12 +67,13 @@ class Trends:
 
 
 def measured(rows: Sequence[Row], model: str, measure: str) -> list[Row]:
-    """The rows of one model that have the measure.
+    """The rows of one model that have the measure, and see a token of their text, not only what the tokenizer adds.
 
     Raises:
         BadInput: There are none, or only one a text: nothing grows there.
     """
-    found = [row for row in rows if row["model"] == model and row[measure] is not None]
+    mine = (row for row in rows if row["model"] == model and row[measure] is not None)
+    found = [row for row in mine if row["position"] >= row["added"]]
     if not found:
         raise BadInput(f"the dataset has no {measure} by {model}; measure it, or choose another.")
     if len({row["text_id"] for row in found}) == len(found):

@@ -17,13 +17,13 @@ from density.statistics import Estimate, Trend, spearman, trend
 MEASURED = ("density", "auc_linear", "auc_log10")
 CAME, PREDICTED = "came", "predicted"
 COLUMNS = (
-    *("text_id", "text", "position", "context_token", "next_token", "next_id", "top_token", "top_id"),
+    *("text_id", "text", "language", "position", "context_token", "next_token", "next_id", "top_token", "top_id"),
     *("entropy", "surprisal", *MEASURED),
 )
 # Of a corpus dataset, what a frame is made of.
 STORED = (
-    *("text_id", "text", "model", "position", "context_token", "next_token", "next_id", "top_tokens", "top_ids"),
-    *("entropy", "surprisal", *MEASURED, "error"),
+    *("text_id", "text", "language", "model", "position", "added", "context_token", "next_token", "next_id"),
+    *("top_tokens", "top_ids", "entropy", "surprisal", *MEASURED, "error"),
 )
 AROUND = 5
 
@@ -84,12 +84,14 @@ def of_profile(document: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def of_dataset(rows: pd.DataFrame, model: str) -> pd.DataFrame:
-    """The predictions of one model in a corpus dataset, given in the columns `STORED`; rows of errors are left out.
+    """The predictions of one model in a corpus dataset, given in the columns `STORED`.
+
+    Rows of errors are left out, and predictions that see only what the tokenizer adds: those of all texts are one.
 
     Raises:
         BadInput: There are none of that model.
     """
-    mine = rows[(rows["model"] == model) & rows["error"].isna()].copy()
+    mine = rows[(rows["model"] == model) & rows["error"].isna() & ~(rows["position"] < rows["added"])].copy()
     if mine.empty:
         raise BadInput(f"the dataset has no prediction by {model}; measure some, or choose another model.")
     mine["top_token"] = [tokens[0] for tokens in mine["top_tokens"]]
@@ -104,6 +106,11 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     texts = {text: number for number, text in enumerate(dict.fromkeys(numbers["text_id"]))}
     order = numbers.assign(order=numbers["text_id"].map(texts)).sort_values(["order", "position"])
     return order.drop(columns="order").reset_index(drop=True)
+
+
+def spoken(frame: pd.DataFrame, languages: Collection[str]) -> pd.DataFrame:
+    """The predictions of texts in these languages, and of texts that do not say what theirs is."""
+    return frame[frame["language"].isna() | frame["language"].isin(languages)].reset_index(drop=True)
 
 
 def token_ids(frame: pd.DataFrame) -> list[int]:
@@ -184,15 +191,19 @@ def relate(frame: pd.DataFrame, predictor: str, measure: str) -> Relation:
 
 
 def in_words(relation: Relation, predictor: str, measure: str) -> str:
-    """What the interval of a correlation supports, and no more."""
-    rho, what = relation.rho, f"{MEASURES[measure].label} and {PREDICTORS[predictor].label}"
+    """What the interval of a correlation supports, and no more: of the partial one, where there is one."""
+    held = relation.partial.value is not None
+    rho, given = (relation.partial, "Position held fixed, the") if held else (relation.rho, "The")
+    what = f"{MEASURES[measure].label} and {PREDICTORS[predictor].label}"
     if rho.value is None:
         return f"Too few predictions, or one of the two is constant: nothing can be said of {what}."
     if rho.low is None:
-        return f"{rho.groups} texts are too few for an interval: nothing can be said beyond them."
+        units = "predictions" if rho.n == rho.groups else "texts"
+        return f"{rho.groups} {units} are too few for an interval: nothing can be said beyond them."
     if not rho.excludes(0):
-        return f"The interval holds 0: these predictions do not tell whether {what} go together."
-    return f"The interval is {'above' if rho.value > 0 else 'below'} 0: {DIRECTION[predictor, rho.value > 0]}."
+        return f"{given} interval holds 0: these predictions do not tell whether {what} go together."
+    side = "above" if rho.value > 0 else "below"
+    return f"{given} interval is {side} 0: in these predictions, {DIRECTION[predictor, rho.value > 0]}."
 
 
 DIRECTION = {

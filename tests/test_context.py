@@ -146,7 +146,7 @@ def test_what_the_page_asks_is_plain_data(service, tiny_folder):
 def rows(*texts):
     """Rows of a dataset: one text a list of densities."""
     return [
-        {"text_id": str(number), "model": "m", "position": position, "density": value}
+        {"text_id": str(number), "model": "m", "position": position, "added": 0, "density": value}
         for number, values in enumerate(texts)
         for position, value in enumerate(values)
     ]
@@ -164,12 +164,12 @@ def test_lengths_are_put_in_bins_that_double():
 def test_trends_are_of_each_text():
     falling, rising = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
     short, flat = falling[: FEWEST_PREDICTIONS - 1], [0.5] * 9
-    found = per_text(rows(falling, rising, short, flat, falling, falling))
-    assert [round(one.rho, 6) for one in found.texts] == [-1, 1, -1, -1]
-    assert [one.text_id for one in found.texts] == ["0", "1", "4", "5"]
-    assert (found.negative, found.left_out) == (3, 2)
-    assert found.mean.value == pytest.approx(-0.5)
-    assert found.mean.low <= -0.5 <= found.mean.high
+    found = per_text(rows(falling, rising, short, flat, *[falling] * 8))
+    assert [round(one.rho, 6) for one in found.texts] == [-1, 1, *[-1] * 8]
+    assert [one.text_id for one in found.texts] == ["0", "1", *map(str, range(4, 12))]
+    assert (found.negative, found.left_out) == (9, 2)
+    assert found.mean.value == pytest.approx(-0.8)
+    assert found.mean.low <= -0.8 <= found.mean.high
 
 
 def test_a_dataset_of_last_predictions_is_refused_with_the_command():
@@ -179,3 +179,5 @@ def test_a_dataset_of_last_predictions_is_refused_with_the_command():
         measured(rows([0.5, 0.4]), "other", "density")
     broken = [{"text_id": "9", "model": "m", "position": None, "density": None}]
     assert len(measured([*rows([0.5, 0.4]), *broken], "m", "density")) == 2
+    added = [{**row, "added": 1} for row in rows([0.5, 0.4, 0.3])]
+    assert [row["position"] for row in measured(added, "m", "density")] == [1, 2]

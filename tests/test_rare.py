@@ -116,16 +116,19 @@ def test_position_is_controlled_for():
     found = rare.relate(rare.with_frequencies(frame, zipf), rare.CAME, "density")
     assert found.rho.value > 0.9
     assert abs(found.partial.value) < 0.3
+    assert rare.in_words(found, rare.CAME, "density").startswith("Position held fixed, the interval holds 0")
 
 
 def test_an_interval_that_holds_0_supports_nothing():
-    frame = rare.of_profile(predictions(9, density=[0.5, 0.1, 0.9, 0.3, 0.4, 0.8, 0.2, 0.6, 0.7]))
-    found = rare.relate(rare.with_frequencies(frame, {at: float(at) for at in range(10)}), rare.CAME, "density")
+    frame = rare.of_profile(predictions(12, density=[0.5, 0.1, 0.9, 0.3, 0.4, 0.8, 0.2, 0.6, 0.7, 0.2, 0.9, 0.4]))
+    found = rare.relate(rare.with_frequencies(frame, {at: float(at) for at in range(13)}), rare.CAME, "density")
     assert not found.rho.excludes(0)
     assert "do not tell whether" in rare.in_words(found, rare.CAME, "density")
     nothing = rare.relate(rare.with_frequencies(frame, {}), rare.CAME, "density")
-    assert (nothing.rho.value, nothing.trend, nothing.left_out) == (None, None, 9)
+    assert (nothing.rho.value, nothing.trend, nothing.left_out) == (None, None, 12)
     assert "nothing can be said" in rare.in_words(nothing, rare.CAME, "density")
+    few = rare.relate(rare.with_frequencies(frame.head(9), {at: float(at) for at in range(9)}), rare.CAME, "density")
+    assert "8 predictions are too few for an interval" in rare.in_words(few, rare.CAME, "density")
 
 
 def dataset(texts, model="m"):
@@ -134,7 +137,7 @@ def dataset(texts, model="m"):
     for text_id, count in texts.items():
         for found in predictions(count)["predictions"]:
             tops = {"top_tokens": [" top"], "top_ids": [100], "error": None}
-            rows.append({**found, "text_id": text_id, "text": text_id, "model": model, **tops})
+            rows.append({**found, "text_id": text_id, "text": text_id, "model": model, "added": 0, **tops})
     return pd.DataFrame(rows).reindex(columns=list(rare.STORED))
 
 
@@ -149,6 +152,15 @@ def test_a_dataset_is_drawn_text_by_text_and_its_errors_are_left_out():
     assert (found.rho.n, found.rho.groups) == (7, 2)
     with pytest.raises(BadInput, match="no prediction by other"):
         rare.of_dataset(rows, "other")
+
+
+def test_a_prediction_that_sees_only_what_is_added_and_a_text_in_another_language_are_left_out():
+    rows = dataset({"a": 6, "b": 6, "c": 6}).assign(added=1)
+    rows["language"] = rows["text_id"].map({"a": "en", "b": "de"})
+    frame = rare.of_dataset(rows, "m")
+    assert frame["position"].min() == 1
+    assert rare.spoken(frame, {"en": 1.0})["text_id"].unique().tolist() == ["a", "c"]
+    assert rare.spoken(frame, {"de": 0.5, "en": 0.5}).equals(frame)
 
 
 def test_two_texts_are_too_few_for_an_interval():

@@ -15,7 +15,10 @@ from tests.browsing import ROOT
 from tests.test_pages import PATIENCE, plain, said, settle
 from tests.test_rare import COUNTED
 
-LINES = ("The old man of the capital.", "The cat sat, old man.", "Of the cats.", "A capital man!", "The old, old cat.")
+LINES = (
+    *("The old man of the capital.", "The cat sat, old man.", "Of the cats.", "A capital man!", "The old, old cat."),
+    *("Cats sat.", "A man sat.", "Of old.", "The capital.", "Old man, sat."),
+)
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_a_corpus_has_intervals_over_its_texts(counted, dataset_folder):
     table = correlations(app)
     assert table["texts"].tolist()[2:] == [len(LINES)] * (len(table) - 2)
     assert all("[" in rho for rho in table["rho"][2:])
-    assert "predictions of 5 texts" in plain(said(app)) and "1 texts could not be measured" in plain(said(app))
+    assert f"predictions of {len(LINES)} texts" in plain(said(app)) and "1 texts could not be measured" in plain(said(app))
     next(button for button in app.button if button.key == "rare-corpus-costliest-0").click()
     app.run()
     assert app.session_state.link["text"] in LINES
@@ -151,7 +154,7 @@ def test_a_server_for_others_reads_its_own_datasets_alone(counted, dataset_folde
     assert choice.options == ["kept"]
     app.session_state["rare-dataset"] = "kept"
     app.run()
-    assert "predictions of 5 texts" in plain(said(app))
+    assert f"predictions of {len(LINES)} texts" in plain(said(app))
 
 
 def test_a_word_is_swapped_and_the_texts_are_laid_above_each_other(counted, tiny_folder):

@@ -37,9 +37,10 @@ DIFFERENCE_HELP = (
 )
 MEAN_HELP = "The mean density of predicting the text's own tokens."
 ALIGNED_HELP = (
-    "Of the tokens that are aligned and predicted in both texts: the mean of their differences, second less first. In "
-    "brackets the 95% interval, a bootstrap over these tokens, as if they did not depend on each other: it is about "
-    "these two texts, not about all such pairs."
+    "Of the tokens after the first difference that are aligned and predicted in both texts: the mean of their "
+    "differences, second less first. What stands before is predicted from the same tokens. In brackets the 95% "
+    "interval, a bootstrap over these tokens, as if they did not depend on each other: it is about these two texts, "
+    "not about all such pairs. A token that stands later in one text sees more context there, which counts too."
 )
 
 
@@ -138,7 +139,9 @@ def show_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     }
     if means[0] is not None and means[1] is not None:
         numbers["Difference of means"] = (points(means[1] - means[0]), f"{MEAN_HELP} Second less first.")
-    known = [100 * row["difference"] for row in found if row["difference"] is not None]
+    # A token whose place is the same, as are those of all before it, is predicted alike.
+    same = sum(1 for place, pair in enumerate(aligned) if pair == (place, place))
+    known = [100 * row["difference"] for row in found[same:] if row["difference"] is not None]
     numbers[f"Mean difference, {inputs.counted(len(known), 'aligned token')}"] = (
         with_interval(mean(known), "+.1f") + (" points" if len(known) > 3 else ""),
         ALIGNED_HELP,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from density.rare import Coverage, Relation
     from density.serving.service import Service
 
+# The token of a prediction, in words.
+SENSES = {"came": "that came", "predicted": "predicted"}
 LISTED = 8
 WITHOUT = 12
 MEASURE_HELP = (
@@ -74,6 +76,12 @@ def show(
     found = frequency.frequencies_of(service, question, ids, language, revision, f"{page}frequencies")
     if found is None:
         return
+    whole = len(frame)
+    frame = rare.spoken(frame, found["languages"])
+    if len(frame) < whole:
+        st.caption(f"{whole - len(frame):,} predictions are of texts in other languages, and left out.")
+    if frame.empty:
+        return
     frame = rare.with_frequencies(frame, dict(zip(ids, found["zipf"], strict=True)))
     from density.frequency import LOWERED
 
@@ -83,8 +91,7 @@ def show(
     sense = rare.PREDICTED if predictor == rare.PREDICTED else rare.CAME
     left, right = st.columns(2, gap="large")
     with left:
-        what = {rare.CAME: "that came", rare.PREDICTED: "predicted"}[sense]
-        st.markdown(f"**Rarest tokens {what}**", help=RAREST_HELP)
+        st.markdown(f"**Rarest tokens {SENSES[sense]}**", help=RAREST_HELP)
         show_list(frame, sense, sense, measure, False, f"{page}rarest", question_of)
     with right:
         st.markdown(f"**Costliest predictions, by {MEASURES[measure].label}**", help=COSTLIEST_HELP)
@@ -105,22 +112,25 @@ def show_coverage(found: Mapping[str, Any], senses: "Mapping[str, Coverage]") ->
     spoken = ", ".join(
         code if len(found["languages"]) == 1 else f"{code} {share:.0%}" for code, share in found["languages"].items()
     )
-    said = [
+    counts = [
         f"Frequencies in {spoken}: {percent(found['covered'])} of the model's vocabulary has one; "
         f"{percent(found['left_out'])} of the word list's mass, numbers and emoji, is left out."
     ]
     for sense, one in senses.items():
         share = one.covered / one.tokens if one.tokens else 0.0
-        said.append(
-            f"Of {one.tokens:,} tokens {'that came' if sense == 'came' else 'predicted'}, {one.covered:,} "
+        counts.append(
+            f"Of {one.tokens:,} tokens {SENSES[sense]}, {one.covered:,} "
             f"({share:.0%}) have a frequency, {one.lowered:,} of them that of their lower-case form."
         )
-    st.caption(literal(" ".join(said)), help=literal(frequency.ZIPF_HELP))
-    without = senses["came"].without or senses["predicted"].without
-    if without:
-        shown = [f"{readable(token).strip() or '␣'} ({number})" for token, number in without[:WITHOUT]]
-        more = f" and {len(without) - WITHOUT} others" if len(without) > WITHOUT else ""
-        st.caption(literal(f"Not covered, and in no figure of frequency: {'  '.join(shown)}{more}."))
+    st.caption(literal(" ".join(counts)), help=literal(frequency.ZIPF_HELP))
+    for sense, one in senses.items():
+        if one.without:
+            shown = [f"{readable(token).strip() or '␣'} ({number})" for token, number in one.without[:WITHOUT]]
+            more = f" and {len(one.without) - WITHOUT} others" if len(one.without) > WITHOUT else ""
+            said = (
+                f"Not covered of those {SENSES[sense]}, and in no figure of their frequency: {'  '.join(shown)}{more}."
+            )
+            st.caption(literal(said))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
