@@ -34,7 +34,8 @@ CAME_COLOUR = "#c8701a"
 DEPTH_COLOURS = ("#dccdb9", "#b59c7c", "#8b6f4e", "#5c4630")
 # What is kept, and the dashes of its line.
 CURVES = {"trace": [1, 0], "random control": [6, 3], "complement": [2, 3]}
-# Sizes where a prediction is built up, and where it is refined (s-Trace), and how dark their bands are.
+# Sizes where models of 7B to 14B build a prediction up, and where they refine it (s-Trace), and how dark their bands
+# are; of the model at hand, nothing says that they are the same.
 PHASES = {"construction": (1e-4, 1e-2, 0.05), "refinement": (1e-2, 1.0, 0.1)}
 MOST_SOURCES = 30
 
@@ -231,15 +232,18 @@ def size_rule(size: float, low: float, log: bool, dark: bool) -> list[alt.Chart]
 
 
 def phases(low: float, log: bool, dark: bool) -> list[alt.Chart]:
-    """The method's two phases as bands behind a curve, each with its name where there is room."""
+    """The papers' two phases as bands behind a curve, each with its name, and whose it is, where there is room."""
     rows = [
-        {"start": max(start, low), "end": end, "name": name if log or end - start > 0.1 else "", "shade": shade}
+        {
+            **{"start": max(start, low), "end": end, "shade": shade},
+            "name": f"{name}\nas in 7B-14B models" if log or end - start > 0.1 else "",
+        }
         for name, (start, end, shade) in PHASES.items()
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=size_axis("start:Q", low, log))
     bands = base.mark_rect(color=words(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
     names = base.mark_text(
-        align="left", baseline="top", dx=6, dy=5, fontStyle="italic", color=words(dark), opacity=0.75
+        align="left", baseline="top", dx=6, dy=5, fontStyle="italic", color=words(dark), opacity=0.75, lineBreak="\n"
     )
     return [bands, names.encode(y=alt.value(0), text="name:N")]
 

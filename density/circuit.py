@@ -68,19 +68,18 @@ class Makeup:
 
 @torch.no_grad()
 def makeup(traces: Traces, picked: Sequence[Trace]) -> Makeup:
-    """The make-up of each trace of ``picked``, all of one prediction."""
+    """The make-up of each trace of ``picked``, all of one prediction; of the heads' edges, what the others leave."""
     (position,) = {trace.position for trace in picked}
-    levels = torch.tensor([trace.level for trace in picked], dtype=torch.float64)
-    counts = {}
-    for kind, entry in entries(traces, position).items():
-        rows = entry.flatten(1).double().cpu().sort(-1).values
-        inside = rows.shape[1] - torch.searchsorted(rows, levels.expand(len(rows), -1).contiguous())
-        counts[kind] = inside.T
-    total = torch.stack(list(counts.values())).sum(0)
-    every = total.sum(1, keepdim=True).clamp(min=1)
-    groups = [sum((count.sum(1) for kind, count in counts.items() if kind.group == group), 0) for group in GROUPS]
-    kinds = torch.stack([torch.as_tensor(group).expand(len(picked)) for group in groups], 1)
-    return Makeup(tuple(trace.size for trace in picked), kinds / every, total / every)
+    levels = traces.importances.heads.new_tensor([trace.level for trace in picked])
+    layers = traces.count_by_layer([position] * len(picked), levels)
+    total = layers.sum(1)
+    counts = {group: torch.zeros_like(total) for group in GROUPS}
+    for kind, entry in entries(traces, position, [kind for kind in Kind if kind is not Kind.HEAD]).items():
+        counts[kind.group] += (entry.flatten() >= levels[:, None]).sum(1)
+    counts["head"] = total - counts["residual"] - counts["mlp"]
+    every = total.clamp(min=1)[:, None]
+    kinds = torch.stack([counts[group] for group in GROUPS], 1)
+    return Makeup(tuple(trace.size for trace in picked), (kinds / every).cpu(), (layers / every).cpu())
 
 
 @torch.no_grad()

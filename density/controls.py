@@ -3,20 +3,26 @@
 In both replays every residual edge is kept besides, so that a control is not beaten by a mere break in the stream.
 """
 
+import copy
 import random
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from density.errors import TooLarge
 from density.fidelity import probabilities, total_variation
 from density.graph import Edge, Kind, State
 from density.importance import Importances
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay
 from density.traces import Trace, Traces, composition
+
+# Random edges are grown one by one, in seconds a million: so many at most, with a look up after so many.
+MOST_GROWN, GLANCE = 50_000_000, 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,49 +59,43 @@ class KeepComplement:
 
 
 class KeepEdges:
-    """Keeps edges of one prediction: for each item of a batch, the first so many of them, and all residual if asked.
+    """Keeps edges of one prediction, and all residual ones if asked; a batch of one item unless `first` is asked.
 
     Args:
         importances: Of the text.
         position: Of the prediction.
-        edges: In their order.
+        edges: In their order; they are looked at once, and not held.
         residuals: Whether all residual edges are kept besides.
-        counts: How many of ``edges`` each item keeps; all of them, in a batch of one item, by default.
     """
 
-    def __init__(
-        self,
-        importances: Importances,
-        position: int,
-        edges: Sequence[Edge],
-        residuals: bool = False,
-        counts: Sequence[int] | None = None,
-    ) -> None:
-        counts = [len(edges)] if counts is None else counts
-        self.positions, self.device, self.parallel = (
-            [position] * len(counts),
-            importances.heads.device,
-            importances.parallel,
-        )
-        self.counts = torch.tensor(counts, dtype=torch.int32, device=self.device)
+    def __init__(self, importances: Importances, position: int, edges: Iterable[Edge], residuals: bool = False) -> None:
+        self.device, self.parallel = importances.heads.device, importances.parallel
         layers, heads, _, _ = importances.heads.shape
-        length, never = position + 1, len(edges)
+        length = position + 1
         shapes = {Kind.HEAD: (layers, heads, length, length), Kind.MLP: (layers, length, importances.mlp.shape[-1])}
         # When each edge is taken: an item keeps those before its count.
+        never = torch.iinfo(torch.int32).max
         self.taken = {
             kind: torch.full(shapes.get(kind, (layers, length)), never, dtype=torch.int32)
             for kind in (Kind.RESIDUAL_ATTENTION, Kind.HEAD, Kind.RESIDUAL_MLP, Kind.MLP)
         }
+        places, number = {kind: taken.numpy() for kind, taken in self.taken.items()}, 0
+        for number, edge in enumerate(edges, 1):
+            places[edge.kind][self.place(importances, edge)] = number - 1
         if residuals:
             for kind in (Kind.RESIDUAL_ATTENTION, Kind.RESIDUAL_MLP):
                 self.taken[kind].fill_(-1)
-        for kind, taken in self.taken.items():
-            if residuals and kind.group == "residual":
-                continue
-            mine = [(self.place(importances, edge), number) for number, edge in enumerate(edges) if edge.kind is kind]
-            if mine:
-                places, numbers = zip(*mine, strict=True)
-                taken[tuple(torch.tensor(places).T)] = torch.tensor(numbers, dtype=torch.int32)
+        self._keep([position], [number])
+
+    def _keep(self, positions: list[int], counts: Sequence[int]) -> None:
+        self.positions = positions
+        self.counts = torch.tensor(counts, dtype=torch.int32, device=self.device)
+
+    def first(self, counts: Sequence[int]) -> "KeepEdges":
+        """The same with an item a count, which keeps the first so many of the edges."""
+        found = copy.copy(self)
+        found._keep(self.positions[:1] * len(counts), counts)
+        return found
 
     @staticmethod
     def place(importances: Importances, edge: Edge) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ class OpenState:
             self.first += [Edge(self.layer, Kind.MLP, self.position, self.position, expert=one) for one in experts]
         self.keys = visible[self.layer, self.position].nonzero()[:, 0].tolist() if after_attention else []
         # A head edge is a number here, ``head * keys + place of the key``: few of them are ever taken.
-        self.heads = list(range(importances.heads.shape[1] * len(self.keys)))
+        self.heads = array("I", range(importances.heads.shape[1] * len(self.keys)))
 
     def take(self, rng: random.Random) -> Edge:
         """One of its edges, at random within the kind."""
@@ -150,31 +150,43 @@ class OpenState:
         return Edge(self.layer, Kind.HEAD, self.position, self.keys[place], head)
 
 
-def grow_random(importances: Importances, position: int, count: int, seed: int) -> list[Edge]:
+def grow_random(
+    importances: Importances, position: int, count: int, seed: int, check: Callable[[], None] = lambda: None
+) -> Iterator[Edge]:
     """``count`` edges grown backward from the output of the prediction at ``position``, at random.
 
     Picks a reached state with edges left, then one of its incoming edges: skip and MLP before heads, at random within
-    each. Returns fewer only if the full graph has fewer.
+    each. Yields fewer only if the full graph has fewer. ``check`` is called now and then; what it raises stops it.
+
+    Raises:
+        TooLarge: More than `MOST_GROWN`.
     """
+    if count > MOST_GROWN:
+        raise TooLarge(
+            f"{count:,} random edges would be grown for a control, and {MOST_GROWN:,} are grown at most; choose a "
+            "shorter text or a smaller trace, or leave the controls out."
+        )
     rng = random.Random(seed)
     visible = importances.heads[:, 0] > -torch.inf
     output = State(len(visible) * (1 if importances.parallel else 2), position)
     reached, open_states = {output}, [OpenState(importances, visible, output)]
-    grown: list[Edge] = []
-    while len(grown) < count and open_states:
+    for grown in range(count):
+        if not open_states:
+            return
+        if grown % GLANCE == 0:
+            check()
         chosen = rng.randrange(len(open_states))
         edge = open_states[chosen].take(rng)
-        grown.append(edge)
+        yield edge
         if not open_states[chosen].first and not open_states[chosen].heads:
             swap_pop(open_states, chosen)
         source = edge.source(importances.parallel)
         if source not in reached and source.depth > 0:
             reached.add(source)
             open_states.append(OpenState(importances, visible, source))
-    return grown
 
 
-def swap_pop(items: list, index: int):
+def swap_pop(items: list | array, index: int):
     """Takes out one item in constant time; the order of the rest changes."""
     items[index], items[-1] = items[-1], items[index]
     return items.pop()
@@ -187,13 +199,19 @@ def run_control(reading: Reading, keep: Keep, edges: int, edges_kept: int) -> Co
     return ControlResult(edges, edges_kept, float(distance[0]))
 
 
-def random_control(reading: Reading, trace: Trace, seed: int) -> ControlResult:
-    """As many random edges as ``trace`` has."""
-    importances, traces = reading.run.importances, reading.traces([trace.position])
-    edges = grow_random(importances, trace.position, trace.edges, seed)
-    residuals = residual_edges(traces, traces.of_size(trace.position, 1.0))
-    kept = len(edges) + residuals - sum(edge.kind.group == "residual" for edge in edges)
-    return run_control(reading, KeepEdges(importances, trace.position, edges, residuals=True), len(edges), kept)
+def random_edges(reading: Reading, trace: Trace, seed: int, check: Callable[[], None] = lambda: None) -> KeepEdges:
+    """Keeps as many random edges as ``trace`` has, and all residual ones; its first are those of a smaller trace."""
+    importances, position = reading.run.importances, trace.position
+    edges = grow_random(importances, position, trace.edges, seed, check)
+    return KeepEdges(importances, position, edges, residuals=True)
+
+
+def random_control(reading: Reading, trace: Trace, grown: KeepEdges) -> ControlResult:
+    """As many random edges as ``trace`` has, the first of those ``grown`` (see `random_edges`)."""
+    traces = reading.traces([trace.position])
+    others = sum(int((grown.taken[kind] < trace.edges).sum()) for kind in (Kind.HEAD, Kind.MLP))
+    kept = others + residual_edges(traces, traces.of_size(trace.position, 1.0))
+    return run_control(reading, grown.first([trace.edges]), trace.edges, kept)
 
 
 def complement_control(reading: Reading, trace: Trace) -> ControlResult:

@@ -1,6 +1,7 @@
 """A profile that comes from a file, checked to the last value before anything is made of it.
 
-Whoever wrote it, what is returned has the keys, types and ranges of the schema ``density.profile/1`` and nothing else.
+Whoever wrote it, what is returned has the keys, types and ranges of the schema ``density.profile/1`` and nothing else
+but the page's ``view``, if it has one: how it was looked at when it was saved, as the parameters of a link.
 Loads no engine.
 """
 
@@ -14,6 +15,11 @@ from density.errors import BadInput, shown
 from density.serving.question import RULES
 
 SCHEMA = "density.profile/1"
+# Other files that are saved here, which hold no profile.
+OTHERS = {
+    "density.explore/1": "one prediction's trace and circuit, for other programs to read",
+    "density.trace/1": "traces of one prediction, as the command line's `trace` writes them",
+}
 MOST_BYTES = 5 * 2**20
 # Lists and objects in all: reading more takes seconds. A profile of the longest text has about half as many.
 MOST_PARTS = 400_000
@@ -43,8 +49,10 @@ def parse_profile(data: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise BadInput(f"the file is not JSON ({error}); open one that was exported here.") from None
     if not isinstance(given, dict) or given.get("schema") != SCHEMA:
-        schema = shown(given.get("schema") if isinstance(given, dict) else given)
-        raise BadInput(f"the file's schema is {schema}; wanted {SCHEMA!r}: the JSON of 'Table and files'.")
+        schema = given.get("schema") if isinstance(given, dict) else given
+        if isinstance(schema, str) and schema in OTHERS:
+            raise BadInput(f"the file is {OTHERS[schema]}; what can be opened is the JSON of 'Table and files'.")
+        raise BadInput(f"the file's schema is {shown(schema)}; wanted {SCHEMA!r}: the JSON of 'Table and files'.")
     document = PROFILE("", given)
     check_whole(document)
     return document
@@ -120,6 +128,13 @@ def listed(inner: Check, least: int, most: int) -> Check:
     return check
 
 
+def texts(path: str, value: Any) -> dict[str, str]:
+    """An object of texts, whatever their keys."""
+    if not isinstance(value, dict):
+        raise wrong(path, value, "an object")
+    return {text(path, name): text(f"{path}.{name}", inner) for name, inner in value.items()}
+
+
 def keyed(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
     """An object with these keys; others are left out."""
 
@@ -175,7 +190,8 @@ PROFILE = keyed(
         "fidelity": number(1e-9, 1),
         "search": one_of("lattice", "sweep"),
         "predictions": listed(PREDICTION, 1, MOST_TOKENS),
-    }
+    },
+    {"view": texts},
 )
 
 

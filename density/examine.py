@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from density.controls import ControlResult, complement_control, random_control
+from density.controls import ControlResult, complement_control, random_control, random_edges
 from density.errors import BadInput
 from density.fidelity import Comparison, compare, entropy
 from density.profile import TopToken, profile, resolve_position, top_tokens
@@ -116,7 +116,7 @@ def examine(
         connected_to_input=traces.connected_to_input(trace),
         parallel=reading.run.importances.parallel,
         seed=seed,
-        random=random_control(reading, trace, seed) if controls else None,
+        random=random_control(reading, trace, random_edges(reading, trace, seed)) if controls else None,
         complement=complement_control(reading, trace) if controls else None,
         strongest=tuple(strongest(traces, trace.position, min(edges, trace.edges))) if edges else None,
     )

@@ -142,6 +142,13 @@ def around(circuit: Mapping[str, Any], depth: int, position: int, count: int) ->
     return sides[0], sides[1]
 
 
+def beside(circuit: Mapping[str, Any], edge: Mapping[str, Any]) -> list[Any]:
+    """The circuit's edges of ``edge``'s kind between its two states, itself among them; the most important first."""
+    ends = ("kind", "source", "target")
+    found = [one for one in circuit["edges"] if all(one[name] == edge[name] for name in ends)]
+    return sorted(found, key=lambda one: -one["importance"])
+
+
 def signature(laid: Mapping[str, Any]) -> str:
     """A name for a drawing: another drawing has another."""
     return hashlib.sha256(json.dumps(laid, allow_nan=False, sort_keys=True).encode()).hexdigest()[:16]

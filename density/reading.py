@@ -52,6 +52,7 @@ class Reading:
         run: Importances and outputs of the full run.
         points: Measured replays by position and number of edges.
         replay_bytes: Bound on a batch of replays' working memory; `replay_budget` of the model's device by default.
+        controls: What the controls of a trace came to, by position and number of edges, once they have been replayed.
         described: What `density.profile` says of the full model's distribution at a position, once it has been asked.
     """
 
@@ -62,6 +63,7 @@ class Reading:
     ids: Int[Tensor, " position"]
     run: FullRun
     points: dict[tuple[int, int], Point] = field(default_factory=dict)
+    controls: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict)
     replay_bytes: int | None = None
     described: dict[int, Any] = field(default_factory=dict)
     _traces: Traces | None = None

@@ -53,7 +53,8 @@ def report(
 
     Args:
         document: A profile.
-        found: The exploration of one of its predictions, if one was looked at.
+        found: The exploration of one of its predictions, if one was looked at; with a ``curve`` of more points than
+            the profile has, if more were measured.
         definitions: Of the numbers, by their names in the documents.
     """
     parts = [
@@ -190,13 +191,18 @@ def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, C
         "Edges by kind": drawing(kinds_chart, made, trace["size"]),
         "Edges by depth": drawing(depths_chart, made, trace["size"]),
     }
-    if prediction.get("curve"):
-        curve = drawing(curve_chart, prediction["curve"], document["fidelity"], trace["size"])
-        drawn = {"Fidelity against size": curve, **drawn}
-    if any(any(layer) for layer in found["heads"]["edges"]):
-        drawn["Heads in the trace"] = drawing(heads_chart, found["heads"], "edges")
-    if any(found["sources"]["edges"]):
-        drawn["Tokens that heads read from"] = drawing(sources_chart, found["tokens"], found["sources"], "edges")
+    points = found.get("curve") or prediction.get("curve")
+    if points:
+        axes = {"Fidelity against size": True, "Fidelity against size, linear axis": False}
+        given = points, document["fidelity"], trace["size"]
+        drawn = {**{name: drawing(curve_chart, *given, log) for name, log in axes.items()}, **drawn}
+    for by in ("edges", "importance"):
+        if any(any(layer) for layer in found["heads"]["edges"]):
+            drawn[f"Heads in the trace, by {by}"] = drawing(heads_chart, found["heads"], by)
+        if any(found["sources"]["edges"]):
+            drawn[f"Tokens that heads read from, by {by}"] = drawing(
+                sources_chart, found["tokens"], found["sources"], by
+            )
     return drawn
 
 

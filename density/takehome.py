@@ -14,7 +14,7 @@ from typing import Any
 import altair as alt
 import networkx as nx
 
-from density.charts import CAME_COLOUR, KIND_COLOURS
+from density.charts import KIND_COLOURS
 from density.layout import lay_out, place
 from density.view import percent, quoted, visible
 
@@ -24,6 +24,7 @@ WIDTH, HEIGHT = 1100, 760
 COLUMN_PIXELS, DEPTH_PIXELS = (12, 90), (7, 26)
 # The same on the page, before it is zoomed to fit.
 PAGE_COLUMN, PAGE_DEPTH, PAGE_FONT = (140, 700), 60, (12, 40)
+STATE_COLOUR = "#23272b"
 # The most an edge bends, in columns; the first bends by half of that.
 BEND = 0.44
 # What a page that leaves here may do: run its own scripts and show its own pictures; no request is ever made.
@@ -37,9 +38,18 @@ NOT_XML = re.compile("[^\t -\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def graph(found: Mapping[str, Any]) -> nx.MultiDiGraph:
-    """The circuit as a graph: states with their token and depth, edges with what they are; all values are scalars."""
+    """The circuit as a graph: states with their token and depth, edges with what they are, all values scalars.
+
+    Its own attributes are what it takes to repeat it, and which trace it is of.
+    """
     circuit = found["circuit"]
-    made = nx.MultiDiGraph(position=found["position"], edges_left_out=circuit["edges_left_out"])
+    made = nx.MultiDiGraph(
+        **{name: found[name] for name in ("schema", "model", "revision", "rule", "precision", "device", "versions")},
+        **{name: found["trace"][name] for name in ("size", "edges", "threshold", "fidelity")},
+        position=found["position"],
+        edges_left_out=circuit["edges_left_out"],
+        text=found["text"],
+    )
 
     def add(state: Mapping[str, int]) -> str:
         name = f"{state['depth']}/{state['position']}"
@@ -63,19 +73,18 @@ def graph(found: Mapping[str, Any]) -> nx.MultiDiGraph:
 
 
 def node_link(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The circuit as NetworkX's node-link data, with what it takes to repeat it as attributes of the graph."""
-    made = graph(found)
-    made.graph.update({name: found[name] for name in ("model", "revision", "rule", "precision", "text")})
-    return nx.node_link_data(made, edges="edges")
+    """The circuit as NetworkX's node-link data."""
+    return nx.node_link_data(graph(found), edges="edges")
 
 
 def graphml(found: Mapping[str, Any]) -> str:
-    """The circuit as GraphML; texts as JSON strings, since XML cannot hold every character."""
+    """The circuit as GraphML; texts as JSON strings, since XML cannot hold every character, and versions as JSON."""
     made = graph(found)
     for _, node in made.nodes(data=True):
         node["token"] = xml_safe(quoted(node["token"]))
-    for name in ("model", "revision", "rule", "precision", "text"):
-        made.graph[name] = xml_safe(quoted(found[name]))
+    for name, value in made.graph.items():
+        if not isinstance(value, int | float):
+            made.graph[name] = xml_safe(quoted(value))
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     return head + "\n".join(nx.generate_graphml(made, named_key_ids=True))
 
@@ -97,16 +106,15 @@ def circuit_html(found: Mapping[str, Any]) -> str:
         held(PAGE_DEPTH * laid["depths"] * 1.5 / laid["columns"][-1]["x"], PAGE_COLUMN) if laid["columns"][1:] else 0
     )
     for number, state in enumerate(laid["states"]):
-        ends = number == laid["output"] or state["depth"] == 0
         page.add_node(
             number,
             label=shortened(visible(tokens[state["position"]])) if state["depth"] == 0 else " ",
             title=state["name"],
             x=column * state["x"],
             y=-PAGE_DEPTH * state["y"],
-            size=12 if ends else 7,
+            size=18 if number == laid["output"] else 12 if state["depth"] == 0 else 7,
             font={"size": held(laid["depths"] * 2 / 3, PAGE_FONT)},
-            color=CAME_COLOUR if number == laid["output"] else "#23272b",
+            color=STATE_COLOUR,
         )
     for edge, source, target, bend in zip(
         found["circuit"]["edges"], laid["edges"]["source"], laid["edges"]["target"], laid["edges"]["bend"], strict=True
@@ -153,9 +161,11 @@ PAGE_STYLE = (
 
 
 def about_html(found: Mapping[str, Any]) -> str:
-    """What a circuit is, in two lines of HTML."""
+    """What a circuit is and what made it, in three lines of HTML."""
     kinds = ", ".join(f'<b style="color:{KIND_COLOURS[kind]}">{name}</b>' for kind, name in KINDS.items())
-    return f"<p>{html.escape(describe(found))}</p><p>Edges: {kinds}; the wider, the more important.</p>"
+    made = html.escape("; ".join(provenance(found)))
+    edges = f"Edges: {kinds}; the wider, the more important."
+    return f"<p>{html.escape(describe(found))}</p><p>{edges}</p><p><small>{made}.</small></p>"
 
 
 def describe(found: Mapping[str, Any]) -> str:
@@ -204,13 +214,8 @@ def circuit_chart(found: Mapping[str, Any]) -> alt.TopLevelMixin:
         strokeWidth=alt.StrokeWidth("importance:Q", scale=alt.Scale(domain=[0, 1], range=[0.4, 5]), legend=None),
     )
     marks = [{"x": state["x"], "y": state["y"], "output": n == laid["output"]} for n, state in enumerate(states)]
-    points = alt.Chart(alt.Data(values=marks)).mark_point(filled=True, opacity=1)
-    points = points.encode(
-        x=x,
-        y=y,
-        size=alt.condition("datum.output", alt.value(90), alt.value(14)),
-        color=alt.condition("datum.output", alt.value(CAME_COLOUR), alt.value("#23272b")),
-    )
+    points = alt.Chart(alt.Data(values=marks)).mark_point(filled=True, opacity=1, color=STATE_COLOUR)
+    points = points.encode(x=x, y=y, size=alt.condition("datum.output", alt.value(90), alt.value(14)))
     words = [{"x": one["x"], "token": shortened(one["token"])} for one in columns]
     texts = alt.Chart(alt.Data(values=words)).mark_text(align="right", angle=315, dx=-4, dy=6, fontSize=11)
     texts = texts.encode(x=x, y=alt.value(depth * (laid["depths"] + 1)), text="token:N")
@@ -244,6 +249,25 @@ def held(value: float, bounds: tuple[float, float]) -> float:
 def shortened(text: str, most: int = 18) -> str:
     """``text``, its end left out where it is longer."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def provenance(found: Mapping[str, Any]) -> list[str]:
+    """What it takes to repeat an exploration, in two lines: what made it, and which trace it is of."""
+    trace = found["trace"]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return [
+        f"{visible(found['model'])}, revision {visible(found['revision'])[:12]}, {found['precision']}, rule "
+        f"{found['rule']}; {versions}",
+        f"After “{visible(found['tokens'][found['position']]['text'])}” (token {found['position']}): the trace of "
+        f"{trace['edges']:,} of {found['edges_full']:,} edges ({percent(trace['size'])}), threshold "
+        f"{trace['threshold']:.3g}, fidelity {trace['fidelity']:.1%}",
+    ]
+
+
+def captioned(chart: alt.TopLevelMixin, found: Mapping[str, Any]) -> alt.TopLevelMixin:
+    """A chart of an exploration, with its provenance written below."""
+    looks: dict[str, Any] = {"orient": "bottom", "anchor": "start", "fontSize": 9, "fontWeight": "normal"}
+    return chart.properties(title=alt.TitleParams(provenance(found), offset=12, **looks))
 
 
 def svg(chart: alt.TopLevelMixin) -> str:

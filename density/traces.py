@@ -6,7 +6,7 @@ is stored per prediction: importances (one forward pass) and widest paths decide
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -155,13 +155,21 @@ class Traces:
     @torch.no_grad()
     def count(self, positions: Sequence[int], thresholds: Float[Tensor, " prediction"]) -> Int[Tensor, " prediction"]:
         """Edges of the trace of each prediction at its threshold."""
+        return self.count_by_layer(positions, thresholds).sum(1)
+
+    @torch.no_grad()
+    def count_by_layer(
+        self, positions: Sequence[int], thresholds: Float[Tensor, " prediction"]
+    ) -> Int[Tensor, "prediction layer"]:
+        """The same, of each layer."""
         which = torch.tensor([self.index[position] for position in positions], device=thresholds.device)
-        total = torch.zeros(len(which), dtype=torch.long, device=thresholds.device)
+        layers = len(self.importances.heads)
+        total = torch.zeros(len(which), layers, dtype=torch.long, device=thresholds.device)
         for rows in self.rows:
             inside = rows.widest[which] >= thresholds[:, None]
             wanted = thresholds.expand(len(rows.ascending), -1).contiguous()
             entered = rows.ascending.shape[1] - torch.searchsorted(rows.ascending, wanted)
-            total += (entered.T * inside).sum(1)
+            total += (entered.T * inside).unflatten(1, (layers, -1)).sum(2)
         return total
 
     @torch.no_grad()
@@ -256,13 +264,16 @@ def composition(traces: Traces, trace: Trace) -> Composition:
     return Composition(by_group, torch.stack(list(counts.values())).sum(0).tolist())
 
 
-def entries(traces: Traces, position: int) -> dict[Kind, Float[Tensor, "layer query ..."]]:
+def entries(
+    traces: Traces, position: int, kinds: Collection[Kind] = tuple(Kind)
+) -> dict[Kind, Float[Tensor, "layer query ..."]]:
     """The threshold at which each edge enters the traces of the prediction at ``position``; ``-inf``: never."""
     which = traces.index[position]
     attention, mlp = traces.widest.attention[which], traces.widest.mlp[which]
     into = {Kind.RESIDUAL_ATTENTION: attention, Kind.HEAD: attention[..., None, None], Kind.RESIDUAL_MLP: mlp}
     into[Kind.MLP] = mlp[..., None]
-    return {kind: torch.minimum(given, into[kind]) for kind, given in by_kind(traces.importances).items()}
+    given = by_kind(traces.importances)
+    return {kind: torch.minimum(given[kind], into[kind]) for kind in kinds if kind in given}
 
 
 def by_kind(importances: Importances) -> dict[Kind, Float[Tensor, "layer query ..."]]:

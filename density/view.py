@@ -158,8 +158,9 @@ def top_shown(prediction: Mapping[str, Any]) -> list[list[Any]]:
 def table(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same as rows, one a prediction; texts as JSON strings, so that a space or line break is seen in any program.
 
-    (It also keeps a token such as ``=1+1`` from being run by a spreadsheet.)
+    (It also keeps a token such as ``=1+1`` from being run by a spreadsheet.) The areas only after a sweep.
     """
+    areas = ("auc_linear", "auc_log10") if document["search"] == "sweep" else ()
     return [
         {
             "position": prediction["position"],
@@ -176,6 +177,7 @@ def table(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "edges_full": prediction["edges_full"],
             "threshold": prediction["threshold"],
             "replays": prediction["replays"],
+            **{name: prediction[name] for name in areas},
         }
         for prediction in document["predictions"]
     ]
@@ -188,8 +190,10 @@ def quoted(text: str) -> str:
 
 def table_csv(document: Mapping[str, Any]) -> str:
     """`table` as CSV, every row with what it takes to repeat it."""
-    origin = {key: document[key] for key in ("model", "revision", "rule", "fidelity", "search", "precision")}
-    return rows_csv([{**row, **origin} for row in table(document)])
+    names = ("schema", "model", "revision", "rule", "fidelity", "search", "precision", "device", "seed")
+    origin = {name: document[name] for name in names}
+    versions = {f"{name}_version": version for name, version in document["versions"].items()}
+    return rows_csv([{**row, **origin, **versions} for row in table(document)])
 
 
 def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:

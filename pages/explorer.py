@@ -33,8 +33,7 @@ def main() -> None:
     if service is None:
         wait_for_engine(question)
         return
-    # Nothing that a link says is fetched or opened unasked, but a model of the catalogue that is on this machine.
-    at_hand = question.model in offers and offers[question.model][1] == "ready"
+    at_hand = inputs.at_hand(offers, question.model)
     button, outlook = st.columns([1, 5], vertical_alignment="center")
     button.button("Run", type="primary", width="stretch", on_click=want)
     with outlook:

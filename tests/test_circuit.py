@@ -48,6 +48,13 @@ def test_the_makeup_of_every_size_is_its_composition(reading):
         assert float(kinds.sum()) == pytest.approx(1)
 
 
+def test_the_makeup_is_counted_in_rows_that_are_sorted_already(reading, monkeypatch):
+    traces, picked = reading.traces([POSITION]), reading.of_sizes([(POSITION, size) for size in LATTICE[:40:5]])
+    before = makeup(traces, picked)
+    monkeypatch.setattr(torch.Tensor, "sort", lambda *_: pytest.fail("sorted again"), raising=False)
+    assert torch.equal(makeup(traces, picked).layers, before.layers)
+
+
 def test_the_makeup_of_the_empty_trace_is_nothing(reading):
     found = makeup(reading.traces([POSITION]), [of_size(reading, POSITION, 0.0)])
     assert found.kinds.tolist() == [[0, 0, 0]]

@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from density.graph import Kind
+from density.layout import beside
 from density.serving import answers
 from density.serving.question import Question
 from density.switches import Switch
@@ -21,7 +22,8 @@ def section():
     from pages.parts import circuit
 
     kept = st.session_state
-    circuit.show(kept.service, kept.question, kept.found)
+    kept.shown = circuit.ask_most(kept.found)
+    circuit.show(kept.service, kept.question, kept.shown)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def question(tiny_folder):
 
 @pytest.fixture(scope="module")
 def found(service, question):
-    job = service.ask(question, answers.exploration, position=-1, edges=10**9, most=400)
+    job = service.ask(question, answers.exploration, position=-1, edges=10**9, most=2000)
     assert job.wait(PATIENCE)
     return job.poll().results[0]
 
@@ -50,11 +52,7 @@ def settle(app):
     while True:
         app.run()
         assert not app.exception
-        jobs = [
-            app.session_state[key][1]
-            for key in ("circuit-asked", "circuit-state", "circuit-edge")
-            if key in app.session_state
-        ]
+        jobs = [app.session_state[key][1] for key in ("circuit-state", "circuit-edge") if key in app.session_state]
         if all(job.poll().finished for job in jobs):
             return app.run()
         assert time.monotonic() < deadline
@@ -100,6 +98,8 @@ def test_more_or_fewer_edges_are_drawn_as_chosen(page, found, most):
     assert min(most, found["trace"]["edges"]) * 0.7 <= len(names) <= most
     shared = min(len(names), len(known))
     assert names[:shared] == known[:shared]
+    # What is drawn is what is taken home.
+    assert [edge["name"] for edge in page.session_state["shown"]["circuit"]["edges"]] == names
 
 
 def test_an_empty_trace_is_said_to_be_empty(page, service, question):
@@ -138,6 +138,16 @@ def test_an_edge_in_a_list_is_picked_by_its_button(page, found):
     assert list(page.dataframe[0].value.columns) == ["neuron", "share of the write", "activation", "promotes"]
     assert [metric.label for metric in page.metric] == ["Importance", "Enters at"]
     assert all(metric.help for metric in page.metric)
+
+
+def test_an_edge_of_several_between_two_states_shows_them_to_pick_from(page, found):
+    edge = next(edge for edge in found["circuit"]["edges"][:400] if len(beside(found["circuit"], edge)) > 1)
+    pick(page, {"edge": edge})
+    offered = [button for button in page.button if button.key.startswith("circuit-Beside-")]
+    assert any(f"{len(offered)} edges between these two states" == element.value for element in page.markdown)
+    offered[-1].click()
+    settle(page)
+    assert page.session_state["circuit-picked"][1] == {"edge": beside(page.session_state["shown"]["circuit"], edge)[-1]}
 
 
 def test_a_head_shows_its_attention_and_what_it_moves(page, found):

@@ -1,12 +1,21 @@
 """Traces looked at closely, and their controls."""
 
+import hashlib
 from collections import Counter
 
 import pytest
 import torch
 
-from density.controls import KeepComplement, KeepEdges, complement_control, grow_random, random_control
-from density.errors import BadInput
+from density import controls
+from density.controls import (
+    KeepComplement,
+    KeepEdges,
+    complement_control,
+    grow_random,
+    random_control,
+    random_edges,
+)
+from density.errors import BadInput, TooLarge
 from density.examine import examine, traces_asked
 from density.fidelity import probabilities, total_variation
 from density.graph import Kind
@@ -64,7 +73,7 @@ def test_the_complement_of_nothing_is_the_model(reading):
 @pytest.mark.parametrize("size", [0.05, 0.5, 1.0])
 def test_random_edges_are_as_many_and_connected_and_the_seed_decides(reading, size):
     trace, importances = of_size(reading, POSITION, size), reading.run.importances
-    grown = grow_random(importances, POSITION, trace.edges, seed=3)
+    grown = list(grow_random(importances, POSITION, trace.edges, seed=3))
     assert len(grown) == len(set(grown)) == trace.edges
     assert set(grown) <= set(edges_of(reading, of_size(reading, POSITION, 1.0)))
     output = (len(importances.heads) * (1 if importances.parallel else 2), POSITION)
@@ -73,9 +82,26 @@ def test_random_edges_are_as_many_and_connected_and_the_seed_decides(reading, si
         target, source = edge.target(importances.parallel), edge.source(importances.parallel)
         assert (target.depth, target.position) in reached
         reached.add((source.depth, source.position))
-    assert grown == grow_random(importances, POSITION, trace.edges, seed=3)
+    assert grown == list(grow_random(importances, POSITION, trace.edges, seed=3))
     if size == 0.5:
-        assert grown != grow_random(importances, POSITION, trace.edges, seed=4)
+        assert grown != list(grow_random(importances, POSITION, trace.edges, seed=4))
+
+
+def test_random_edges_are_those_they_have_always_been():
+    # Random controls are kept in datasets and in figures: a seed means these edges.
+    importances = read(lettered(), TEXT).run.importances
+    grown = "\n".join(map(str, grow_random(importances, POSITION, 500, seed=3)))
+    assert hashlib.sha256(grown.encode()).hexdigest()[:16] == "f749811435bf4212"
+
+
+def test_growing_random_edges_can_be_stopped_and_is_bounded(reading, monkeypatch):
+    importances, looks = reading.run.importances, []
+    monkeypatch.setattr(controls, "GLANCE", 16)
+    assert len(list(grow_random(importances, POSITION, 100, 0, lambda: looks.append(1)))) == 100
+    assert len(looks) == 7
+    monkeypatch.setattr(controls, "MOST_GROWN", 99)
+    with pytest.raises(TooLarge, match=r"100 random edges would be grown for a control, and 99 are grown at most"):
+        next(grow_random(importances, POSITION, 100, 0))
 
 
 def test_the_random_control_keeps_all_residual_edges_besides(reading):
@@ -83,7 +109,7 @@ def test_the_random_control_keeps_all_residual_edges_besides(reading):
     grown = grow_random(reading.run.importances, POSITION, trace.edges, seed=0)
     full = edges_of(reading, of_size(reading, POSITION, 1.0))
     kept = {*grown, *(edge for edge in full if edge.kind.group == "residual")}
-    result = random_control(reading, trace, seed=0)
+    result = random_control(reading, trace, random_edges(reading, trace, seed=0))
     assert (result.edges, result.edges_kept) == (trace.edges, len(kept))
     expected = replayed(reading, KeepEdges(reading.run.importances, POSITION, list(kept)))
     distance = total_variation(reading.full_probabilities([POSITION])[0], expected)

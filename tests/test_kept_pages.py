@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from density.document import parse_profile
+from density.errors import BadInput
 from density.serving.question import Question
 from density.store import PROFILE, Store
 from pages.parts import reopening
@@ -203,6 +204,23 @@ def test_a_file_that_is_none_is_refused_in_a_sentence_and_changes_nothing():
     assert plain(app.error[0].value).startswith("The file's schema is '![](http://example.com/x.png)'; wanted")
     assert "![" not in app.error[0].value
     assert "answer" not in app.session_state and "link" not in app.session_state
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [("density.explore/1", "one prediction's trace and circuit"), ("density.trace/1", "traces of one prediction")],
+)
+def test_another_file_that_is_saved_here_is_told_what_it_is(schema, told):
+    with pytest.raises(BadInput, match=f"the file is {told}.*; what can be opened is the JSON of 'Table and files'"):
+        parse_profile(json.dumps({"schema": schema}).encode())
+
+
+def test_the_view_that_was_saved_is_texts_and_nothing_else(document):
+    view = {"tint": "entropy", "token": "2", "of another version": "x"}
+    assert parse_profile(json.dumps({**document, "view": view}).encode()) == {**document, "view": view}
+    for wrong in ([], {"token": 2}, None):
+        with pytest.raises(BadInput, match="view"):
+            parse_profile(json.dumps({**document, "view": wrong}).encode())
 
 
 def test_what_is_opened_waits_for_the_engine(document):

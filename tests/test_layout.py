@@ -9,6 +9,7 @@ from density.layout import (
     GAP,
     around,
     bends,
+    beside,
     find,
     first,
     lay_out,
@@ -145,6 +146,12 @@ def test_the_strongest_edges_around_a_state_come_first():
     assert [one["importance"] for one in into] == [0.5, 0.3]
     assert [one["importance"] for one in out] == [0.6, 0.4]
     assert around(ONE_LAYER, 2, 4, 5)[1] == []
+
+
+def test_edges_summed_to_one_are_found_by_any_of_them():
+    one, other = ONE_LAYER["edges"][3:]
+    assert beside(ONE_LAYER, other) == [one, other]
+    assert beside(ONE_LAYER, ONE_LAYER["edges"][1]) == [ONE_LAYER["edges"][1]]
 
 
 LAID = lay_out(ONE_LAYER, TOKENS)

@@ -140,6 +140,22 @@ def test_what_no_widget_can_be_set_to_stays_as_it_was_opened_until_something_is_
     assert page.session_state.asked.fidelity == 0.9 and "what was opened" not in said(page)
 
 
+def test_a_saved_view_is_seen_again(page):
+    run(page)
+    answer = page.session_state.answer
+    view = {"token": "2", "tint": "entropy", "unit": "word", "heads-by": "importance", "circuit-most": "100"}
+    page.session_state.chosen = 1
+    saved = json.dumps({**answer.subject.document(answer.results), "view": view}).encode()
+    page.file_uploader[0].upload("saved.json", saved, "application/json")
+    settle(page)
+    state = page.session_state
+    assert (state.chosen, state.tint, state.unit, state["heads-by"], state["circuit-most"]) == (
+        *(2, "entropy", "word", "importance", 100),
+    )
+    assert {name: page.query_params.get(name) for name in view} == view
+    assert page.subheader[0].value.startswith("\u2068Predicting “")
+
+
 def test_a_text_over_the_usual_limit_comes_back_by_its_link(page):
     page.text_area[0].set_value("x" * 600)
     page.number_input(key="max_tokens").set_value(700)
@@ -254,10 +270,10 @@ def test_a_precomputed_example_is_a_whole_profile_of_its_text(example):
     assert shlex.split(examples.command(found))[4:8] == ["--model", DEFAULT_MODEL, "--text", example["text"]]
 
 
-def test_every_precomputed_file_belongs_to_an_example_and_the_first_example_has_one():
+def test_every_precomputed_file_belongs_to_an_example_and_every_example_has_one():
     files = {path.name for path in (ASSETS / "precomputed").iterdir()}
     assert files == {example["precomputed"] for example in PRECOMPUTED}
-    assert "precomputed" in examples.EXAMPLES[0]
+    assert len(PRECOMPUTED) == len(examples.EXAMPLES)
     assert examples.precomputed("no example") is None
 
 
@@ -348,6 +364,28 @@ def test_an_unknown_model_fails_with_its_reason_and_the_answer_before_it_stays(p
     assert len(errors) == 1
     assert any(part.lower() in errors[0].lower() for part in message.split("|"))
     assert cells_of(page) == answer
+
+
+def test_a_folder_that_is_typed_is_told_by_its_config_and_opened_and_one_in_a_link_is_left_alone(
+    own_home, tiny_folder, tmp_path
+):
+    good, unread = (str(shutil.copytree(tiny_folder, tmp_path / name)) for name in ("good", "unread"))
+    (Path(unread) / "config.json").write_text('{"model_type": "no-such"}', encoding="utf-8")
+    app = opened(model=unread)
+    assert "looked for as a folder, a .gguf file or a hub id once you press Run" in plain(said(app))
+    for name, told in (
+        (good, "a folder with a model of the family llama"),
+        (unread, "no family for model_type='no-such'"),
+    ):
+        app.selectbox(key="model").options.append(name)
+        app.selectbox(key="model").set_value(name).run()
+        assert f"Not in the catalogue: {told}" in plain(said(app))
+    assert "loading" not in app.session_state or app.session_state.loading[0] == good
+    app.selectbox(key="model").options.append(good)
+    app.selectbox(key="model").set_value(good).run()
+    settle(app, until=lambda app: "loading" in app.session_state and app.session_state.loading[1].poll().finished)
+    assert "tokens, " in said(app) and "besides the model" in said(app)
+    assert "job" not in app.session_state
 
 
 def test_terms_are_shown_and_accepted_before_anything_is_fetched(own_home):

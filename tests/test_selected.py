@@ -143,6 +143,29 @@ def test_what_the_search_measured_is_on_the_curve_and_the_rest_on_asking(page):
     assert {row["run"] for row in drawn(page, "run")} == {"trace", "random control", "complement"}
 
 
+def test_what_was_measured_is_still_there_after_a_visit_to_another_token(page):
+    page.toggle(key="controls").set_value(True)
+    page.button(key="measure").click()
+    asked(page, "curve")
+    before = drawn(page, "run")
+    for position in (3, 2):
+        page.session_state.chosen = position
+        page.run()
+        asked(page, "exploring")
+    assert {row["run"] for row in before} == {"trace", "random control", "complement"}
+    assert drawn(page, "run") == before
+    assert page.selectbox(key="take-chart").options[0] == "Fidelity against size"
+
+
+def test_the_edges_drawn_are_those_taken_home(page):
+    page.select_slider(key="circuit-most").set_value(50)
+    page.run()
+    (graph,) = (json.loads(one.proto.json) for one in page.get("bidi_component") if '"drawing"' in one.proto.json)
+    count = len(graph["drawing"]["edges"]["name"])
+    assert 0 < count <= 50
+    assert f"most={count})" in page.code[0].value
+
+
 def test_another_token_begins_at_its_own_density(page):
     page.select_slider[0].set_value(40)
     asked(page, "exploring")

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -238,6 +239,12 @@ def test_no_more_models_are_kept_than_asked_for_except_in_use():
 def test_seconds_are_those_of_the_rows():
     # Predictions at 0 and 2 replay 1 + 3 rows; 6 rounds of 0.5 s + 4 * 0.25 s each.
     assert Speed(0.5, 0.25).seconds([0, 2], 6) == pytest.approx(9)
+
+
+def test_a_search_is_expected_to_take_what_it_took_on_the_examples():
+    files = (Path(__file__).parents[1] / "assets" / "precomputed").glob("*.json")
+    took = [found["replays"] for file in files for found in json.loads(file.read_bytes())["predictions"]]
+    assert len(took) > 100 and pytest.approx(sum(took) / len(took), abs=0.3) == REPLAYS_FRESH
 
 
 def test_an_estimate_moves_towards_what_was_seen():

@@ -312,6 +312,15 @@ def test_a_model_of_the_catalogue_is_not_opened_for_an_answer_that_is_kept(serve
     assert Service(store).measured(question)
 
 
+def test_an_answer_that_is_kept_is_expected_to_take_nothing_whether_its_model_is_there_or_not(served, ask, store):
+    question, found = Question("smollm2-135m", "a b"), document(served(ask()))
+    keeping.keep(store, question, keeping.revision_of("smollm2-135m"), found)
+    estimate = Service(store).estimate(question)
+    assert (estimate.tokens, estimate.predictions) == (len(found["tokens"]), len(found["predictions"]))
+    assert (estimate.seconds, estimate.memory) == (0, 0)
+    assert Service(store).estimate(Question("smollm2-135m", "a b", fidelity=0.9)) is None
+
+
 def test_another_revision_or_version_is_another_question(served, ask, store, monkeypatch):
     question, found = Question("smollm2-135m", "a b"), document(served(ask()))
     revision = keeping.revision_of("smollm2-135m")

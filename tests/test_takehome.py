@@ -13,10 +13,11 @@ import networkx as nx
 import pytest
 
 from density import report, takehome
+from density.charts import CAME_COLOUR
 from density.document import MOST_BYTES, parse_profile
 from density.errors import BadInput
 from density.report import python_lines
-from density.takehome import circuit_chart, circuit_html, graphml, node_link, png, svg
+from density.takehome import captioned, circuit_chart, circuit_html, graphml, node_link, png, svg
 from density.view import visible
 from tests.test_view import HOSTILE
 
@@ -120,6 +121,41 @@ def test_node_link_json_is_read_back_by_networkx(found, texts):
     assert dict(read.nodes(data=True)) == dict(wanted.nodes(data=True))
     assert list(read.edges(keys=True, data=True)) == list(wanted.edges(keys=True, data=True))
     assert read.graph["model"] == found["model"]
+
+
+ORIGIN = {"schema", "model", "revision", "rule", "precision", "versions", "position", "size", "threshold", "fidelity"}
+
+
+def test_the_circuits_files_say_what_made_them_and_of_which_trace_they_are(found):
+    read = nx.read_graphml(io.BytesIO(graphml(found).encode()), force_multigraph=True)
+    for given in (json.loads(json.dumps(node_link(found)))["graph"], read.graph):
+        assert set(given) >= ORIGIN
+        assert (given["size"], given["threshold"]) == (found["trace"]["size"], found["trace"]["threshold"])
+    assert json.loads(read.graph["versions"]) == found["versions"]
+
+
+def test_a_drawing_taken_home_says_what_made_it(profile, found):
+    charts = (circuit_chart(found), *(draw() for draw in report.charts(profile, found).values()))
+    for drawn in (circuit_html(found), *(svg(captioned(chart, found)) for chart in charts)):
+        for said in (found["revision"][:12], "rule l1", f"torch {found['versions']['torch']}", "fidelity"):
+            assert said in drawn
+
+
+def test_what_was_measured_of_the_curve_is_in_the_charts_and_the_report(profile, found):
+    point = {"size": 0.5, "edges": 40, "threshold": 0.1, "total_variation": 0.25}
+    control = {"edges": 40, "edges_kept": 50, "total_variation": 0.75}
+    searched = {**profile, "search": "lattice", "predictions": [{**one} for one in profile["predictions"]]}
+    for one in searched["predictions"]:
+        del one["curve"]
+    assert "Fidelity against size" not in report.charts(searched, found)
+    measured = {**found, "curve": [{**point, "random": control}]}
+    rows = json.dumps(report.charts(searched, measured)["Fidelity against size"]().to_dict())
+    assert '"random control", "size": 0.5, "fidelity": 0.25' in rows
+    assert "Fidelity against size" in report.report(searched, measured)
+
+
+def test_one_colour_of_the_circuit_has_one_meaning(found):
+    assert CAME_COLOUR not in circuit_html(found) + json.dumps(circuit_chart(found).to_dict())
 
 
 class Tags(HTMLParser):

@@ -46,8 +46,9 @@ def prediction(position, **changes):
 
 def document(texts, *predictions):
     tokens = [{"index": index, "id": 3 + index, "text": text} for index, text in enumerate(texts)]
-    origin = {"model": "tiny", "revision": "r", "rule": "l1", "fidelity": 0.8, "search": "lattice"}
-    return {**origin, "precision": "float32", "text": "".join(texts), "tokens": tokens, "predictions": predictions}
+    origin = {"schema": "density.profile/1", "model": "tiny", "revision": "r", "rule": "l1", "fidelity": 0.8}
+    origin |= {"search": "lattice", "precision": "float32", "device": "cpu", "seed": 0, "versions": {"torch": "2.0"}}
+    return {**origin, "text": "".join(texts), "tokens": tokens, "predictions": predictions}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -150,6 +151,14 @@ def test_the_csv_is_the_table_with_its_origin():
         ("tiny", "r", "l1", "0.8")
     }
     assert [float(row["density"]) for row in rows] == [row["density"] for row in table(shown)]
+
+
+def test_the_csv_says_which_versions_made_it_and_the_areas_of_a_sweep():
+    swept = document(["a"], prediction(0, auc_linear=0.25, auc_log10=0.5))
+    (row,) = csv.DictReader(io.StringIO(table_csv({**swept, "search": "sweep"})))
+    assert (row["auc_linear"], row["auc_log10"]) == ("0.25", "0.5")
+    assert (row["schema"], row["rule"], row["torch_version"]) == ("density.profile/1", "l1", "2.0")
+    assert "auc_linear" not in table(swept)[0]
 
 
 def test_no_predictions_make_no_csv():

@@ -4,8 +4,19 @@ import json
 
 import pytest
 
+from density.explore import DRAWN
 from density.search import EMPTY, LATTICE
-from pages.parts.viewing import MOST_SWITCHES, read_switches, size_step, size_word
+from pages.parts import circuit, viewing
+from pages.parts.viewing import (
+    MOST_DRAWN,
+    MOST_SWITCHES,
+    pick_linked,
+    picked_word,
+    read_picked,
+    read_switches,
+    size_step,
+    size_word,
+)
 
 HEAD = [3, "head", 7, None, 4, None, False]
 LAYER = [0, None, None, 5, None, None, True]
@@ -54,3 +65,34 @@ def test_what_is_no_switch_is_passed_over(rows):
 
 def test_what_is_no_json_is_passed_over():
     assert read_switches("[" * 100_000) is None and read_switches("x") is None
+
+
+EDGE = {"write": "head", "layer": 3, "head": 7, "expert": None, "query": 4, "key": 1, "importance": 0.25}
+CIRCUIT = {"edges": [{**EDGE, "head": 6}, EDGE]}
+
+
+@pytest.mark.parametrize("pick", [{"state": {"depth": 5, "position": 4}}, {"edge": EDGE}])
+def test_a_pick_in_the_circuit_is_picked_from_its_link(monkeypatch, pick):
+    state = {"picked-linked": read_picked(picked_word(pick))}
+    monkeypatch.setattr(viewing.st, "session_state", state)
+    pick_linked(["about"], {"edges": []} if "edge" in pick else CIRCUIT)
+    pick_linked(["about"], CIRCUIT)
+    assert state == {"circuit-picked": (["about"], pick), "picked-linked": None}
+
+
+def test_what_somebody_picked_is_not_picked_over_by_the_link(monkeypatch):
+    state = {"picked-linked": [5, 4], "circuit-picked": (["about"], {"edge": EDGE})}
+    monkeypatch.setattr(viewing.st, "session_state", state)
+    pick_linked(["about"], CIRCUIT)
+    assert state["circuit-picked"] == (["about"], {"edge": EDGE})
+
+
+@pytest.mark.parametrize(
+    "written", ["x", "[" * 100_000, "{}", "[]", "[1]", "[1.5,2]", "[true,2]", '["head",3,7,null,4,[]]']
+)
+def test_what_is_no_pick_is_passed_over(written):
+    assert read_picked(written) is None
+
+
+def test_as_many_edges_can_be_linked_as_can_be_drawn():
+    assert MOST_DRAWN[0] == DRAWN and sorted(MOST_DRAWN) == list(circuit.MOST)

@@ -826,7 +826,7 @@ function aboutEdge(edge) {
   const title = `${edge.members.length} edges, importance ${percent(edge.importance)} together`;
   const rows = edge.members.slice(0, 6).map((member) => [member.name, percent(member.importance)]);
   if (edge.members.length > 6) rows.push([`${edge.members.length - 6} more`, ""]);
-  return [element("div", "name", title), facts(rows), element("div", "todo", "click for the strongest")];
+  return [element("div", "name", title), facts(rows), element("div", "todo", "click to look into each")];
 }
 
 // Beside the pointer; on its other side where the window ends.

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from density.controls import KeepComplement, KeepEdges, grow_random
+from density.controls import KeepComplement, KeepEdges, random_edges
 from density.fidelity import nucleus_recovered, probabilities, total_variation
 from density.reading import Reading
 from density.replay import replay
@@ -114,12 +114,10 @@ def random_distances(
 
     The edges grown for a trace are the first of those grown for a larger one: they are grown once.
     """
-    importances, position = reading.run.importances, traces[0].position
-    grown, distances = grow_random(importances, position, traces[-1].edges, seed), []
+    grown, distances = random_edges(reading, traces[-1], seed, check), []
     for batch in reading.batches(traces):
         check()
-        keep = KeepEdges(importances, position, grown, residuals=True, counts=[trace.edges for trace in batch])
-        distances += distances_of(reading, keep, full)
+        distances += distances_of(reading, grown.first([trace.edges for trace in batch]), full)
     return distances
 
 

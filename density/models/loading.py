@@ -180,6 +180,24 @@ def _locate(
             return snapshot(repository, revision, online=hub, examine=examine, progress=progress)
 
 
+def family_of(name: str) -> str | None:
+    """The name of the family that reads a folder's model, by its config alone; ``None`` for what is no folder.
+
+    Raises:
+        UnknownModel: A name that means no model.
+        UnsupportedModel: No family for it.
+        DamagedModel: Files missing, not readable, or of a size that is not believed.
+    """
+    match meaning(name):
+        case Folder(path):
+            try:
+                return family_for(read_config(path)).name
+            except OSError as error:
+                raise DamagedModel(f"{error.filename or name} cannot be read ({error.strerror}).") from error
+        case _:
+            return None
+
+
 def is_here(name: str) -> bool:
     """Whether opening ``name`` writes nothing: not to be fetched nor converted first; raises as `meaning` does."""
     match meaning(name):

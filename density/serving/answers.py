@@ -8,8 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from density import export
-from density.circuit import draw
-from density.controls import complement_control, random_control
+from density.controls import complement_control, random_control, random_edges
 from density.explore import explore
 from density.generate import generate
 from density.graph import Edge, Kind, State
@@ -38,39 +37,36 @@ def exploration(studied: Any, question: Question, job: Job, position: int, edges
     yield export.explore_json(studied.reading, explore(studied.reading, trace, most), health=studied.health)
 
 
-def circuit(studied: Any, question: Question, job: Job, position: int, edges: int, most: int) -> Documents:
-    """The circuit of an exploration alone, of at most ``most`` edges."""
-    trace = trace_of(studied.reading, position, edges)
-    yield export.circuit_json(draw(studied.reading, trace, most))
-
-
 def curve(studied: Any, question: Question, job: Job, position: int, controls: bool) -> Documents:
     """Points of total variation against size, a document each: the sweep's grid, densest first; with both controls."""
     reading = studied.reading
     position = resolve_position(position, len(reading.tokens))
     traces = {trace.edges: trace for trace in reading.of_sizes([(position, size) for size in SWEEP_GRID])}
     ordered = [traces[edges] for edges in sorted(traces, reverse=True) if edges]
+    fresh = [trace for trace in ordered if (position, trace.edges) not in reading.controls] if controls else []
+    grown = random_edges(reading, fresh[0], 0, job.rest) if fresh else None
     for done, trace in enumerate(ordered):
         job.say("measuring the curve", done, len(ordered))
         list(reading.measure([trace], job.rest))
         point = export.point_json(reading.measured(trace))
-        if controls:
+        key = position, trace.edges
+        if grown and key not in reading.controls:
             job.rest()
-            point["random"] = asdict(random_control(reading, trace, 0))
+            drawn = asdict(random_control(reading, trace, grown))
             job.rest()
-            point["complement"] = asdict(complement_control(reading, trace))
-        yield point
+            reading.controls[key] = {"random": drawn, "complement": asdict(complement_control(reading, trace))}
+        yield {**point, **reading.controls[key]} if controls else point
 
 
 def known(studied: Any, question: Question, job: Job, position: int) -> Documents:
-    """The same points as far as they have been measured, by searches or curves; without replays."""
+    """The same points as far as they and their controls have been measured, by searches or curves; without replays."""
     reading = studied.reading
     position = resolve_position(position, len(reading.tokens))
     (whole,) = reading.of_sizes([(position, 1.0)])
     found = {edges: point for (at, edges), point in list(reading.points.items()) if at == position}
     found[whole.edges] = reading.measured(whole)
     for edges in sorted(found, reverse=True):
-        yield export.point_json(found[edges])
+        yield {**export.point_json(found[edges]), **reading.controls.get((position, edges), {})}
 
 
 def state_seen(studied: Any, question: Question, job: Job, position: int, edges: int, depth: int, at: int) -> Documents:

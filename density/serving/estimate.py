@@ -10,7 +10,7 @@ from density.models import Model
 from density.reading import REPLAY_BYTES, importance_bytes, read
 
 # Replays a prediction takes from nothing, after another fidelity, and for a sweep (means on SmolLM2-135M).
-REPLAYS_FRESH, REPLAYS_AGAIN, REPLAYS_SWEEP = 6.0, 3.0, 25.0
+REPLAYS_FRESH, REPLAYS_AGAIN, REPLAYS_SWEEP = 3.8, 2.2, 25.0
 # The trace that stands for those of a search.
 TYPICAL_SIZE, BATCH = 0.3, 8
 

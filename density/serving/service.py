@@ -202,13 +202,16 @@ class Service:
         return None
 
     def estimate(self, question: Question) -> Estimate | None:
-        """What answering will take; ``None`` while its model is not in memory.
+        """What answering will take; nothing of an answer that is kept, and ``None`` while its model is not in memory.
 
         Raises:
             BadInput: A text or positions that cannot be worked with.
             NotAllowed: A model that is not offered here, or a text that is longer than is read here.
         """
         self._check(question)
+        kept = self.kept(question)
+        if kept is not None:
+            return Estimate(len(kept["tokens"]), len(kept["predictions"]), 0.0, 0)
         loaded = self.loaded(question)
         if loaded is None:
             return None

@@ -8,10 +8,9 @@ import streamlit as st
 
 from density.charts import KIND_COLOURS
 from density.layout import find, first, lay_out, picked, signature
-from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible
-from pages.parts.asking import ask
+from pages.parts import viewing
 from pages.parts.page import ASSETS, KEPT
 from pages.parts.picked import show_picked
 
@@ -25,8 +24,8 @@ CIRCUIT_HELP = (
     "Only the first edges to enter the trace are drawn; they are a trace too, connected to the prediction."
 )
 MOST_HELP = (
-    "At most how many edges to draw, those that enter first as the threshold falls. Edges that enter together are "
-    "drawn together."
+    "At most how many edges to draw, here and in every file, those that enter first as the threshold falls. Edges that "
+    "enter together are drawn together."
 )
 
 mount = st.components.v2.component(
@@ -34,6 +33,18 @@ mount = st.components.v2.component(
     js=(ASSETS / "circuit" / "component.js").read_text(encoding="utf-8"),
     css=(ASSETS / "circuit" / "component.css").read_text(encoding="utf-8"),
 )
+
+
+def ask_most(found: Mapping[str, Any]) -> dict[str, Any]:
+    """An exploration with as much of its circuit as is to be drawn, here and in every file."""
+    from density.explore import DRAWN
+
+    heading, choice = st.columns([3, 2], vertical_alignment="bottom")
+    heading.subheader("Circuit", help=CIRCUIT_HELP)
+    st.session_state.setdefault("circuit-most", DRAWN)
+    with choice:
+        most = st.select_slider("Edges to draw", MOST, key="circuit-most", help=MOST_HELP, **KEPT)
+    return {**found, "circuit": first(found["circuit"], most)}
 
 
 @st.fragment
@@ -45,30 +56,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
         question: What ``found`` answers.
         found: In the schema ``density.explore/1``.
     """
-    from density.explore import DRAWN
-    from density.serving import answers
-
-    heading, choice = st.columns([3, 2], vertical_alignment="bottom")
-    heading.subheader("Circuit", help=CIRCUIT_HELP)
-    with choice:
-        most = st.select_slider("Edges to draw", MOST, DRAWN, key="circuit-most", help=MOST_HELP, **KEPT)
-    if most <= DRAWN or found["circuit"]["edges_left_out"] == 0:
-        show_circuit(service, question, found, first(found["circuit"], most))
-        return
-
-    def draw(seen: Snapshot) -> None:
-        if seen.finished:
-            show_circuit(service, question, found, seen.results[0])
-
-    given = {"position": found["position"], "edges": found["trace"]["edges"], "most": most}
-    ask(service, question, "circuit-asked", answers.circuit, draw, **given)
-    if not st.session_state["circuit-asked"][1].poll().finished:
-        # Until more edges are there, those at hand stay.
-        show_circuit(service, question, found, found["circuit"])
-
-
-def show_circuit(service: "Service", question: Question, found: Mapping[str, Any], circuit: Mapping[str, Any]) -> None:
-    """The graph, and what is picked in it."""
+    circuit = found["circuit"]
     about = [question.model, question.text, question.rule, found["position"]]
     laid = lay_out(circuit, [token["text"] for token in found["tokens"]])
     name = signature(laid)
@@ -78,6 +66,8 @@ def show_circuit(service: "Service", question: Question, found: Mapping[str, Any
         if chosen is not None:
             st.session_state["circuit-picked"] = (about, chosen)
 
+    viewing.pick_linked(about, circuit)
+    viewing.publish()
     of, chosen = st.session_state.get("circuit-picked", (None, None))
     place = find(chosen, laid, circuit) if of == about else None
     data = {

@@ -51,7 +51,7 @@ POSITIONS_HELP = (
 )
 ENDS_HELP = "Position of the last token that the prediction sees, from 0; the token after it is the one predicted."
 SEARCH_HELP = (
-    "Search: about 6 replays a prediction find its density. Full sweep: about 25, over sizes from 0.001% to 100%, also "
+    "Search: about 4 replays a prediction find its density. Full sweep: about 25, over sizes from 0.001% to 100%, also "
     "give the curve and the area under it (AUC-TV), which needs no fidelity."
 )
 TEXT_HELP = "At every pause in the typing its tokens are counted and the time is estimated; nothing runs before Run."
@@ -82,23 +82,16 @@ def restore() -> None:
     if ends is not None:
         st.session_state.positions = "span"
         st.session_state.first, st.session_state.last = ends
-    token = st.query_params.get("token", "")
-    if token.isdecimal() and len(token) < 6:
-        st.session_state.chosen = int(token)
-    given = st.query_params.to_dict() if link is None else {}
-    st.session_state.missing = None if "text" in found else asked.get("kept")
-    complaints += viewing.restore(given, st.session_state.model, st.session_state.text)
+    complaints += viewing.restore(asked, st.session_state.model, st.session_state.text)
     # What of an opened answer no widget can be set to is said beside it.
     st.session_state.restored = complaints if link is None else []
     st.session_state.run_link = "text" in found
+    st.session_state.missing = None if "text" in found else asked.get("kept")
 
 
 def publish(question: Question) -> None:
-    """Keeps the address bar a link to what is asked, to the token chosen, and to how it is looked at."""
-    wanted = to_link(question)
-    if st.session_state.get("chosen") is not None:
-        wanted["token"] = str(st.session_state.chosen)
-    wanted.update(viewing.parameters())
+    """Keeps the address bar a link to what is asked, and to how it is looked at."""
+    wanted = {**to_link(question), **viewing.parameters()}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
 
@@ -189,17 +182,54 @@ def ask_model(offers: "Offers", in_memory: Collection[str], key: str = "model") 
     """The model's name, which the session has under ``key``, and whether its terms are accepted."""
     asked = st.session_state.get(key) or DEFAULT_MODEL
     names = dict.fromkeys([*(offers or [DEFAULT_MODEL]), *limits().named, *in_memory, asked])
+
+    def choose() -> None:
+        chosen = (st.session_state[key] or "").strip()
+        st.session_state["models-chosen"] = {*st.session_state.get("models-chosen", ()), chosen}
+
     model = st.selectbox(
         "Model",
         list(names),
         format_func=lambda name: marked(name, in_memory),
         key=key,
+        on_change=choose,
         accept_new_options=limits().free_names,
         help=MODEL_HELP,
         **KEPT,
     )
     model = (model or DEFAULT_MODEL).strip()
     return model, describe_model(model, offers, in_memory)
+
+
+def known_of(model: str) -> str:
+    """What can be said, before anything is opened, of a model that is not in the catalogue."""
+    try:
+        family = family_chosen(model)
+    except DensityError as error:
+        return str(error)
+    if family is None:
+        return "looked for as a folder, a .gguf file or a hub id once you press Run."
+    return f"a folder with a model of the family {family}, which is read here."
+
+
+def family_chosen(model: str) -> str | None:
+    """`density.models.loading.family_of` a model that was chosen here; what a link alone names is not looked into."""
+    if model not in st.session_state.get("models-chosen", ()):
+        return None
+    # The engine's own code, which is there once it offers anything.
+    from density.models.loading import family_of
+
+    return family_of(model)
+
+
+def at_hand(offers: "Offers", model: str) -> bool:
+    """Whether a model can be opened without being asked for: it is on this machine, and no link alone names it."""
+    if model in offers:
+        return offers[model][1] == "ready"
+    try:
+        return limits().allows_model(model) and family_chosen(model) is not None
+    except DensityError:
+        return False
 
 
 def marked(name: str, in_memory: Collection[str]) -> str:
@@ -211,7 +241,7 @@ def describe_model(model: str, offers: "Offers", in_memory: Collection[str]) -> 
     """Says what a model is and where it comes from; returns whether its terms are accepted."""
     if model not in offers:
         if offers and model not in in_memory and limits().allows_model(model):
-            st.caption("Not in the catalogue: looked for as a folder, a .gguf file or a hub id once you press Run.")
+            st.caption(literal(f"Not in the catalogue: {known_of(model)}"))
         return False
     entry, state = offers[model]
     size = f"{entry.parameters / 1e6:.0f}M weights"
@@ -254,7 +284,7 @@ def foresee(service: "Service", offers: "Offers", question: Question) -> bool:
 
 
 def foresee_time(service: "Service", question: Question) -> bool:
-    """Counts the tokens and estimates the time, where the model is in memory; returns whether the text can be read."""
+    """Counts the tokens and estimates the time, as far as they are known; returns whether the text can be read."""
     try:
         estimate = service.estimate(question)
     except DensityError as error:
@@ -262,8 +292,11 @@ def foresee_time(service: "Service", question: Question) -> bool:
         return False
     if estimate is None:
         st.caption("Tokens are counted, and the time is estimated, once the model is in memory.")
+        return True
+    what = f"{counted(estimate.tokens, 'token')}, {counted(estimate.predictions, 'prediction')}"
+    if estimate.seconds == 0:
+        st.caption(f"{what}: about 0 s, all of it has been measured")
     else:
-        what = f"{counted(estimate.tokens, 'token')}, {counted(estimate.predictions, 'prediction')}"
         st.caption(
             f"{what}: about {duration(estimate.seconds)}, and {estimate.memory / 2**20:.0f} MiB besides the model",
             help="From this machine's own timing of this model, corrected by what earlier runs took; longer while the "

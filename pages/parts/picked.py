@@ -7,7 +7,7 @@ import altair as alt
 import streamlit as st
 
 from density.charts import KIND_COLOURS, RUN_COLOURS, compare_chart, layered, words
-from density.layout import around, state_name, switches_for
+from density.layout import around, beside, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import likeliest, percent, visible
@@ -29,6 +29,10 @@ MOVED_HELP = "Tokens whose probability under this lens rose, or fell, most since
 AROUND_HELP = (
     "Edges of the drawn circuit with the largest importance: the share of an edge among all that is written into the "
     "state it goes to. Press one to look into it."
+)
+BESIDE_HELP = (
+    "Edges of one kind between the same two states, which the circuit can draw as one, summed; the largest importance "
+    "first. Press one to look into it."
 )
 IMPORTANCE_HELP = "The edge's share of everything that is written into the state it goes to."
 ENTRY_HELP = (
@@ -68,6 +72,7 @@ def show_picked(
             show_around(circuit, depth, position, choose_edge)
         else:
             st.markdown(f"**{literal(chosen['edge']['name'])}**{literal(' ' + path_words(chosen['edge'], tokens))}")
+            show_beside(circuit, chosen["edge"], choose_edge)
             show_edge(service, question, tokens, chosen["edge"])
         show_switches(switches_for(chosen, circuit["parallel"]))
 
@@ -138,11 +143,26 @@ def show_around(
         st.markdown(f"Strongest {name.lower()}", help=AROUND_HELP)
         if not edges:
             st.caption("None in the drawn circuit.")
-        with st.container(horizontal=True, gap="small"):
-            for edge in edges:
-                label = f"{edge['name']} · {percent(edge['importance'])}"
-                key = f"circuit-{name}-{edge['name']}"
-                st.button(literal(label), key=key, type="tertiary", on_click=choose_edge, args=(edge,))
+        list_edges(name, edges, choose_edge)
+
+
+def show_beside(
+    circuit: Mapping[str, Any], edge: Mapping[str, Any], choose_edge: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """The edges that are one with ``edge`` where the circuit is drawn summed, each a button; nothing if it is alone."""
+    members = beside(circuit, edge)
+    if members[1:]:
+        st.markdown(f"{len(members)} edges between these two states", help=BESIDE_HELP)
+        list_edges("Beside", members, choose_edge)
+
+
+def list_edges(name: str, edges: Sequence[Mapping[str, Any]], choose_edge: Callable[[Mapping[str, Any]], None]) -> None:
+    """Edges as buttons, each with its importance."""
+    with st.container(horizontal=True, gap="small"):
+        for edge in edges:
+            label = f"{edge['name']} · {percent(edge['importance'])}"
+            key = f"circuit-{name}-{edge['name']}"
+            st.button(literal(label), key=key, type="tertiary", on_click=choose_edge, args=(edge,))
 
 
 def show_edge(service: "Service", question: Question, tokens: Sequence[str], edge: Mapping[str, Any]) -> None:

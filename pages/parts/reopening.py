@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 OPEN_HELP = (
     "A JSON file saved from this page or written by the command line's `profile`. It is shown as it was measured, "
-    "without any model."
+    "without any model; one saved from this page brings back how it was looked at."
 )
 
 
 def reopen(document: Mapping[str, Any], from_file: bool) -> None:
-    """Has the explorer show a whole profile the next time it is drawn, its widgets set to what was asked."""
+    """Has the explorer show a whole profile the next time it is drawn, its widgets set as they were as far as known."""
     question = question_of(document)
-    st.session_state.link = {**to_link(question), "text": question.text}
+    st.session_state.link = {**document.get("view", {}), **to_link(question), "text": question.text}
+    st.session_state.chosen = None
     st.session_state.opened = (question, document, from_file)
 
 
@@ -97,7 +98,6 @@ def restore_uploaded(service: "Service | None", question: Question) -> None:
     st.session_state.job, st.session_state.asked = reopened(asked, document, from_file), asked
     st.session_state["opened-beside"] = question
     st.session_state.answer = st.session_state.job.poll()
-    st.session_state.chosen = None
     # It is there: nothing is to be run.
     st.session_state.run_link = False
 

@@ -9,7 +9,7 @@ from density.measures import FREQUENCY, MEASURES, UNITS
 from density.serving.jobs import Snapshot, State
 from density.serving.question import Question
 from density.view import table, table_csv
-from pages.parts import examples, frequency, reopening
+from pages.parts import examples, frequency, reopening, viewing
 from pages.parts.heatmap import heatmap
 from pages.parts.inputs import duration
 from pages.parts.page import KEPT, literal, sentence
@@ -31,6 +31,8 @@ HELP = {
     "edges_full": "Edges of the full graph: everything that can reach this prediction.",
     "threshold": "The importance at which the trace is cut.",
     "replays": "Replays run for this answer; those known from before are not counted.",
+    "auc_linear": "AUC-TV: area under total variation against size, from the empty trace to the full graph.",
+    "auc_log10": "The same with log10 of the size, from 1e-5 to 1, over 5.",
     "position": "Index of the last token that the prediction sees.",
     "context_token": "The last token that the prediction sees.",
     "next_token": "The token that came, and that is coloured by this row.",
@@ -66,6 +68,8 @@ COLUMNS = {
     "edges_full": ("edges in all", "localized"),
     "threshold": ("threshold", "%.2e"),
     "replays": ("replays", "%d"),
+    "auc_linear": ("AUC-TV", "percent"),
+    "auc_log10": ("AUC-TV, log size", "percent"),
 }
 
 
@@ -150,6 +154,7 @@ def draw(document: Mapping[str, Any], pending: Collection[int]) -> None:
         unit = st.segmented_control("By", UNITS, key="unit", required=True, help=UNIT_HELP, width="content", **KEPT)
     zipf = frequency.zipf_of(document) if measure == FREQUENCY else None
     heatmap(document, pending, "chosen", measure or offered[0], unit or UNITS[0], zipf)
+    viewing.publish()
 
 
 def show_details(service: "Service") -> None:
@@ -202,13 +207,14 @@ def show_table(service: "Service", document: dict[str, Any]) -> None:
         st.dataframe(table(document), column_config=columns, hide_index=True, alt="Predictions")
         name = "density-" + "".join(c if c.isalnum() or c in "-." else "-" for c in document["model"])[-40:]
         as_json, as_csv, _ = st.columns([1, 1, 3])
+        view = viewing.saved()
         as_json.download_button(
             "JSON",
-            lambda: service.dumps(document),
+            lambda: service.dumps({**document, **view}),
             f"{name}.json",
             "application/json",
             on_click="ignore",
-            help="Everything above, with what it takes to repeat it.",
+            help="Everything above, with what it takes to repeat it, and how it is looked at.",
             width="stretch",
         )
         as_csv.download_button(

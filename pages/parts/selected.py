@@ -23,12 +23,13 @@ from pages.parts import circuit, generate, takehome, viewing, whatif
 from pages.parts.asking import ask
 from pages.parts.page import KEPT, literal
 from pages.parts.results import HELP
-from pages.parts.viewing import AXES, VIEWS
+from pages.parts.viewing import AXES, HEADS_BY, VIEWS
 
 if TYPE_CHECKING:
     from density.serving.service import Service
 
 TOKENS_SHOWN = 10
+MOST_REMEMBERED = 16
 SIZE_HELP = (
     "Share of the full graph's edges in the trace that is shown below; it begins at the density found. "
     "Traces are nested: a larger one holds every edge of a smaller one."
@@ -93,14 +94,13 @@ def show_prediction(
     service: "Service", question: Question, document: Mapping[str, Any], prediction: Mapping[str, Any]
 ) -> None:
     """Its numbers, and its trace at the size chosen."""
-    from density.explore import DRAWN
     from density.serving import answers
 
     show_heading(prediction)
     show_numbers(prediction)
     edges = ask_edges(prediction)
 
-    given = {"position": prediction["position"], "edges": edges, "most": DRAWN}
+    given = {"position": prediction["position"], "edges": edges, "most": circuit.MOST[-1]}
     ask(service, question, "exploring", answers.exploration, draw_nothing, **given)
     seen = st.session_state.exploring[1].poll()
     if seen.finished and seen.results:
@@ -179,17 +179,22 @@ def show_found(
         f"alone it makes the prediction to a fidelity of {trace['fidelity']:.1%}, and so {reached} the "
         f"{question.fidelity:.0%} asked."
     )
+    # A curve is the same at every fidelity and whatever else was asked of its text.
+    subject = replace(question, fidelity=1.0, positions="all")
+    shown = {name: trace[name] for name in ("size", "edges", "threshold", "total_variation")}
+    remembered((subject, found["position"]), [*prediction.get("curve", ()), shown])
     st.session_state.setdefault("view", VIEWS[0])
     view = st.segmented_control(*("View", VIEWS), key="view", required=True, label_visibility="collapsed", **KEPT)
     if view == VIEWS[0]:
-        show_curve(service, question, prediction, found)
+        show_curve(service, subject, question.fidelity, found)
     elif view == VIEWS[1]:
         show_tokens(prediction, found)
     else:
         show_makeup(found)
+    found = circuit.ask_most(found)
     circuit.show(service, question, found)
     whatif.show(service, question, found)
-    takehome.show(service, document, found)
+    takehome.show(service, document, {**found, "curve": remembered((subject, found["position"]))})
 
 
 def dark() -> bool:
@@ -197,24 +202,21 @@ def dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show_curve(service: "Service", question: Question, prediction: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def show_curve(service: "Service", subject: Question, fidelity: float, found: Mapping[str, Any]) -> None:
     """Fidelity against size: what has been measured, or the whole curve once it is asked for."""
     from density.serving import answers
 
-    position, trace = found["position"], found["trace"]
+    position = found["position"]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.session_state.setdefault("axis", AXES[0])
         axis = st.segmented_control("Size axis", AXES, key="axis", required=True, label_visibility="collapsed", **KEPT)
         controls = st.toggle("With controls", key="controls", help=CONTROLS_HELP)
-        # A curve is the same at every fidelity and whatever else was asked of its text.
-        subject = replace(question, fidelity=1.0, positions="all")
         if st.button("Measure the curve", key="measure", help=CURVE_HELP):
             st.session_state.measuring = (subject, position)
-    shown = {"size": trace["size"], "edges": trace["edges"], "total_variation": trace["total_variation"]}
 
     def draw(seen: Snapshot) -> None:
-        points = remembered((subject, position), [*prediction.get("curve", ()), *seen.results, shown])
-        chart = curve_chart(points, question.fidelity, trace["size"], axis == "log", dark())
+        points = remembered((subject, position), seen.results)
+        chart = curve_chart(points, fidelity, found["trace"]["size"], axis == "log", dark())
         st.altair_chart(chart, alt="Fidelity against size", key="curve-chart")
 
     if st.session_state.get("measuring") == (subject, position):
@@ -224,13 +226,17 @@ def show_curve(service: "Service", question: Question, prediction: Mapping[str, 
         st.caption("These points have been measured so far, by the search among others.")
 
 
-def remembered(of: tuple[Question, int], points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every point of one prediction that this session has seen, ``points`` among them; the smallest first."""
-    before, known = st.session_state.get("points", (None, {}))
-    known = known if before == of else {}
+def remembered(of: tuple[Question, int], points: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Every point of one prediction that this session has seen, ``points`` among them; the smallest first.
+
+    Of the predictions looked at last: `MOST_REMEMBERED`.
+    """
+    every = st.session_state.setdefault("points", {})
+    known = every[of] = every.pop(of, {})
     for point in points:
-        known = {**known, point["edges"]: {**known.get(point["edges"], {}), **point}}
-    st.session_state.points = (of, known)
+        known[point["edges"]] = {**known.get(point["edges"], {}), **point}
+    for oldest in list(every)[:-MOST_REMEMBERED]:
+        del every[oldest]
     return [known[edges] for edges in sorted(known)]
 
 
@@ -263,9 +269,8 @@ def show_makeup(found: Mapping[str, Any]) -> None:
     with right:
         heading("Depth: layers")
         st.altair_chart(depths_chart(made, size, dark()), alt="Shares by depth against size", key="depths-chart")
-    by = st.segmented_control(
-        "Heads and sources by", ["edges", "importance"], default="edges", key="heads-by", required=True
-    )
+    st.session_state.setdefault("heads-by", HEADS_BY[0])
+    by = st.segmented_control("Heads and sources by", HEADS_BY, key="heads-by", required=True, **KEPT)
     left, right = st.columns(2, gap="large")
     with left:
         heading("Heads")

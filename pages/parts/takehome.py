@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.report import charts, python_lines, report
-from density.takehome import circuit_chart, circuit_html, graphml, node_link, png, svg
+from density.takehome import captioned, circuit_chart, circuit_html, graphml, node_link, png, svg
 from pages.parts.results import HELP
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ CIRCUIT_HELP = {
     "Exploration JSON": "The whole document that the drawings are made from: schema density.explore/1.",
 }
 CHART_HELP = "A drawing of the trace shown, for a light background."
-PYTHON_HELP = "Run where this project is installed: they print the documents that this page shows."
+PYTHON_HELP = (
+    "Run where this project is installed: they print the documents that this page shows, without the points of the "
+    "curve, which are in the exploration's own file."
+)
 
 
 def show(service: "Service", document: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
@@ -34,7 +37,8 @@ def show(service: "Service", document: Mapping[str, Any], found: Mapping[str, An
     Args:
         service: Whose serialiser writes JSON.
         document: The profile, in the schema ``density.profile/1``.
-        found: The exploration of the prediction selected, ``density.explore/1``; ``None`` for none.
+        found: The exploration of the prediction selected, ``density.explore/1``, with the points of its ``curve`` that
+            have been measured; ``None`` for none.
     """
     with st.expander("Take it home"):
         name = file_name(document["model"])
@@ -54,8 +58,8 @@ def show_circuit(service: "Service", found: Mapping[str, Any], name: str) -> Non
     st.markdown("**The circuit**")
     files: dict[str, tuple[Callable[[], str | bytes], str, str]] = {
         "Interactive HTML": (lambda: circuit_html(found), "circuit.html", "text/html"),
-        "SVG": (lambda: svg(circuit_chart(found)), "circuit.svg", "image/svg+xml"),
-        "PNG": (lambda: png(circuit_chart(found)), "circuit.png", "image/png"),
+        "SVG": (lambda: svg(captioned(circuit_chart(found), found)), "circuit.svg", "image/svg+xml"),
+        "PNG": (lambda: png(captioned(circuit_chart(found), found)), "circuit.png", "image/png"),
         "GraphML": (lambda: graphml(found), "circuit.graphml", "application/xml"),
         "Node-link JSON": (lambda: service.dumps(node_link(found)), "circuit.json", "application/json"),
         "Exploration JSON": (lambda: service.dumps(dict(found)), "explore.json", "application/json"),
@@ -69,7 +73,10 @@ def show_charts(document: Mapping[str, Any], found: Mapping[str, Any], name: str
     """The charts' files, of one chart at a time."""
     drawn = charts(document, found)
     chosen = st.selectbox("Chart", list(drawn), key="take-chart", help=CHART_HELP) or next(iter(drawn))
-    chart = drawn[chosen]
+
+    def chart() -> Any:
+        return captioned(drawn[chosen](), found)
+
     ending = "".join(c if c.isalnum() else "-" for c in chosen.lower())
     with st.container(horizontal=True):
         offer("Chart as SVG", lambda: svg(chart()), f"{name}-{ending}.svg", "image/svg+xml", CHART_HELP)

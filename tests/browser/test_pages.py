@@ -54,7 +54,11 @@ def test_the_method_is_explained(visit):
 def test_a_saved_file_is_opened_by_somebody_else(visit, tmp_path):
     page = visit()
     run(page, TEXT)
+    select(page, 3)
     expand(page, "Table and files")
+    page.get_by_role("radio", name="entropy").click()
+    page.wait_for_url(re.compile("tint=entropy"))
+    idle(page)
     with page.expect_download() as download:
         press(page, "JSON")
     saved = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
@@ -63,6 +67,9 @@ def test_a_saved_file_is_opened_by_somebody_else(visit, tmp_path):
         {"name": "saved.json", "mimeType": "application/json", "buffer": json.dumps(saved).encode()}
     )
     other.get_by_text("Opened from a file").wait_for()
+    assert saved["view"] == {"tint": "entropy", "token": "2"}
+    assert other.get_by_role("radio", name="entropy").is_checked()
+    assert said(other).count("Predicting") == 1
     cells = options(other).evaluate_all("cells => cells.map(cell => [cell.ariaLabel, cell.style.backgroundColor])")
     assert cells == options(page).evaluate_all(
         "cells => cells.map(cell => [cell.ariaLabel, cell.style.backgroundColor])"
@@ -109,6 +116,11 @@ def test_a_link_brings_somebody_else_to_the_same_view(visit):
     page.get_by_text(re.compile("random edges switched off instead")).wait_for()
     page.wait_for_url(re.compile("switches="))
     idle(page)
+    page.get_by_role("listbox", name="States of the circuit").get_by_role("option").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("picked="))
+    idle(page)
     link = dict(parse_qsl(urlsplit(page.url).query))
     other = visit(**link)
     run(other)
@@ -119,6 +131,7 @@ def test_a_link_brings_somebody_else_to_the_same_view(visit):
         assert other.get_by_role("radio", name=name, exact=True).is_checked()
     described = [[line for line in said(at).splitlines() if "Below: the trace of" in line] for at in (page, other)]
     assert described[0] == described[1] and len(described[0]) == 1
+    assert other.get_by_text("Would predict now").is_visible()
     assert "What if: 1 switched" in said(other) and "L0.H0 off" in said(other)
     cells = "cells => cells.map(cell => [cell.ariaLabel, cell.style.backgroundColor])"
     assert options(other).evaluate_all(cells) == options(page).evaluate_all(cells)

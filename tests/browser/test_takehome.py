@@ -1,11 +1,16 @@
-"""What was taken home, opened in Chromium from the disk with the network off: whole, quiet, and every text a text."""
+"""What is taken home, and opened in Chromium from the disk with the network off: whole, quiet, every text a text."""
 
+import csv
+import io
 import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
+import networkx as nx
 import pytest
 
 from density import report, takehome
-from tests.browsing import picture
+from tests.browsing import TEXT, expand, picture, run, select
 from tests.test_takehome import TEXTS, with_texts
 
 pytestmark = pytest.mark.browser
@@ -34,6 +39,44 @@ def opened(chromium, tmp_path):
     assert errors == [] and len(asked) == len(contexts)
     for context in contexts:
         context.close()
+
+
+def holds_rows(data):
+    """Whether a CSV has a row a prediction, each with what made it."""
+    return all(row["revision"] and row["torch_version"] for row in csv.DictReader(io.StringIO(data.decode())))
+
+
+# Of every kind of file, what shows that it is whole.
+WHOLE = {
+    ".json": lambda data: json.loads(data).keys() & {"schema", "graph"},
+    ".csv": holds_rows,
+    ".svg": lambda data: b"fidelity" in data and ElementTree.fromstring(data).tag.endswith("svg"),
+    ".png": lambda data: data.startswith(b"\x89PNG") and data.endswith(b"IEND\xaeB`\x82"),
+    ".graphml": lambda data: nx.read_graphml(io.BytesIO(data), force_multigraph=True).number_of_edges(),
+    ".html": lambda data: b"Content-Security-Policy" in data,
+}
+
+
+def test_every_file_of_the_explorer_is_whole_and_its_pages_open_offline(visit, opened):
+    page = visit()
+    run(page, TEXT)
+    select(page)
+    files = {}
+    for part, count in (("Table and files", 2), ("Take it home", 9)):
+        expand(page, part)
+        inside = page.get_by_test_id("stExpander").filter(has_text=part).last
+        buttons = inside.get_by_test_id("stDownloadButton").get_by_role("button")
+        assert buttons.count() == count
+        for button in buttons.all():
+            with page.expect_download() as download:
+                button.click()
+            files[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
+    assert len(files) == 11
+    for name, data in files.items():
+        assert WHOLE[Path(name).suffix](data), name
+    for name, data in files.items():
+        if name.endswith(".html"):
+            opened(name, data.decode())
 
 
 @pytest.mark.parametrize("text", [TEXTS[at] for at in (0, 1, 4, 7, 9)])

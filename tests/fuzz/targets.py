@@ -234,7 +234,8 @@ def parse_link(data: bytes) -> None:
     found, complaints = from_link(parameters, lambda key: "a kept text" if key == "kept" else None)
     for complaint in complaints:
         assert 0 < len(complaint) <= MOST_MESSAGE and complaint.isprintable(), complaint
-    assert found.keys() <= {"text", "model", "rule", "positions", "sweep", "fidelity"}
+    assert found.keys() <= {"text", "model", "rule", "positions", "sweep", "fidelity", "max_tokens"}
+    assert 1 <= found.get("max_tokens", 1) <= limits().tokens
     assert found.get("rule", "l1") in RULES
     low, high = FIDELITY_RANGE
     assert low <= found.get("fidelity", low) <= high
@@ -249,7 +250,7 @@ def parse_link(data: bytes) -> None:
 def link_seeds() -> list[bytes]:
     return [
         b"text=The+capital&model=smollm2-135m&fidelity=0.80&rule=l1&positions=all&search=lattice&token=3",
-        b"kept=kept&model=org%2Fname%40main&fidelity=.9&rule=ifr&positions=3..9&search=sweep",
+        b"kept=kept&model=org%2Fname%40main&fidelity=.9&rule=ifr&positions=3..9&search=sweep&max_tokens=700",
         b"text=%F0%9F%9A%80%0A%ED%A0%80&positions=last%3A16&fidelity=nan&token=-1",
     ]
 
