@@ -377,10 +377,10 @@ def child(arguments):
 
 @pytest.fixture
 def start(forks, many, tiny_folder):
-    """Starts `child`."""
+    """Starts `child`, on the papers' protocol."""
 
     def begin(out, *options):
-        arguments = ["corpus", many, "--out", out, "--model", tiny_folder, *options]
+        arguments = ["corpus", many, "--out", out, "--model", tiny_folder, "--sweep", "--controls", *options]
         process = forks.Process(target=child, args=([str(argument) for argument in arguments],))
         process.start()
         return process
@@ -390,8 +390,8 @@ def start(forks, many, tiny_folder):
 
 @pytest.fixture
 def many(tmp_path):
-    """Sixteen texts, one of them empty."""
-    rows = [{"text": " ".join(TEXTS[(n + k) % 5] for k in range(1 + n % 2)) if n != 7 else ""} for n in range(16)]
+    """Sixteen short texts, one of them empty."""
+    rows = [{"text": " ".join(TEXTS[(n + k) % 5][:9] for k in range(1 + n % 2)) if n != 7 else ""} for n in range(16)]
     return write(tmp_path / "many.jsonl", "\n".join(map(json.dumps, rows)))
 
 
@@ -431,6 +431,7 @@ def test_killed_at_any_moment_the_dataset_ends_the_same(start, tmp_path, in_summ
         assert files(folder) == expected
     frame = pd.read_parquet(folder)
     assert list(frame.text_id) == [str(number) for number in range(1, 17)]
+    assert frame.curve_random_total_variation.notna().sum() == 15
     assert len(met) > 3
     in_summary("corpus", [f"killed {kills} times while {folders} datasets were made, in {len(met)} states of them"])
 

@@ -339,7 +339,7 @@ def draw_against(across: str, up: str) -> Draw:
         points = base.transform_filter("datum.part == 'point'")
         line = base.transform_filter("datum.part == 'trend'")
         return layered(
-            points.mark_circle(size=22, opacity=0.45, color=RUN_COLOURS["trace"]),
+            points.mark_circle(size=22, opacity=0.45, color=RUN_COLOURS["trace"], aria=False),
             line.mark_line(strokeWidth=2, color=words(dark)),
             height=HEIGHT,
         )
