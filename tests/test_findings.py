@@ -13,10 +13,11 @@ import pytest
 from density import cli
 from density.errors import BadInput, DensityError
 from density.findings import claims as asked
-from density.findings.claims import Check, Unit, Verdict, claims
+from density.findings.claims import claims
 from density.findings.data import along, command, load_tables, with_frequencies
 from density.findings.document import assess, counted_verdicts
 from density.findings.report import report, write_figures
+from density.findings.verdicts import Check, Unit, Verdict
 from density.frequency import Frequencies, Table
 from density.statistics import Estimate
 from tests.made_corpus import GRID, ONE, OTHER, falling, made_corpus, swept

@@ -6,9 +6,8 @@ and else cannot tell. Bounds that the papers do not name are ours, and are said 
 **s-Trace** is arXiv 2605.27033.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -16,9 +15,22 @@ import pandas as pd
 
 from density.charts import PHASES
 from density.findings.data import GRID, Tables, along
+from density.findings.estimates import (
+    covered,
+    difference,
+    mean_along,
+    mean_of,
+    place,
+    rho,
+    row_means,
+    share_along,
+    shares,
+    with_controls,
+)
+from density.findings.verdicts import Check, Claim, Unit, written
 from density.lengths import FEWEST_PREDICTIONS, length_power
 from density.search import LATTICE
-from density.statistics import FEWEST, FEWEST_GROUPS, Estimate, bootstrapped, correlation, mean, share, spearman
+from density.statistics import FEWEST, bootstrapped, correlation, share
 from density.view import percent
 
 SMALL = 1e-3
@@ -29,128 +41,6 @@ MINOR = 0.4
 SMALLEST = LATTICE[-1]
 NOT_SWEPT = "no prediction was swept; run the corpus command with --sweep"
 NO_CONTROLS = "no control was measured; run the corpus command with --sweep --controls"
-
-
-class Verdict(StrEnum):
-    """What this data says of a claim."""
-
-    SUPPORTED = "supported"
-    CONTRADICTED = "contradicted"
-    CANNOT_TELL = "cannot tell"
-
-
-class Unit(StrEnum):
-    """How a number is written."""
-
-    SHARE = "share"
-    CORRELATION = "correlation"
-    RATIO = "ratio"
-    ZIPF = "Zipf"
-
-    def write(self, number: float) -> str:
-        """``number`` for people."""
-        if self is Unit.SHARE:
-            return percent(number)
-        return f"{number:.3g}" if self is Unit.RATIO else f"{number:.2f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A number, and where a claim says it lies.
-
-    Attributes:
-        model: It is about; for a pair, both names.
-        what: The number, in words.
-        estimate: The number with its interval; ``None`` where it could not be had.
-        bound: That it is held against.
-        above: Whether the claim puts it above the bound.
-        unit: Of the number.
-        why: Why there is no estimate, or no interval.
-        beside: One more measured thing, in a sentence.
-        pair: The two models, if it is about two.
-    """
-
-    model: str
-    what: str
-    estimate: Estimate | None
-    bound: float
-    above: bool = True
-    unit: Unit = Unit.SHARE
-    why: str = ""
-    beside: str = ""
-    pair: tuple[str, ...] = ()
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Whom it is about: one, or two."""
-        return self.pair or (self.model,)
-
-    @property
-    def verdict(self) -> Verdict:
-        """By the interval alone."""
-        if self.estimate is None or not self.estimate.excludes(self.bound):
-            return Verdict.CANNOT_TELL
-        assert self.estimate.low is not None
-        return Verdict.SUPPORTED if (self.estimate.low > self.bound) == self.above else Verdict.CONTRADICTED
-
-    @property
-    def sentence(self) -> str:
-        """The verdict with what it rests on."""
-        found, write = self.estimate, self.unit.write
-        if found is None or found.value is None:
-            return f"Cannot tell: {self.why or too_few(found)}."
-        counted = f"{found.n:,} predictions of {found.groups:,} texts"
-        if found.n == found.groups:
-            counted = f"{found.groups:,} texts"
-        if found.low is None or found.high is None:
-            return f"Cannot tell: {self.what} is {write(found.value)}, without an interval ({too_few(found)})."
-        said = f"{self.what} is {write(found.value)} ({write(found.low)} to {write(found.high)}; {counted})"
-        side = "above" if found.low > self.bound else "below"
-        match self.verdict:
-            case Verdict.CANNOT_TELL:
-                placed = f"an interval that holds {write(self.bound)}"
-            case Verdict.SUPPORTED | Verdict.CONTRADICTED:
-                placed = f"all of the interval {side} {write(self.bound)}"
-        return f"{self.verdict.capitalize()}: {said}, {placed}.{' ' if self.beside else ''}{self.beside}"
-
-
-def too_few(found: Estimate | None) -> str:
-    """Why an estimate lacks its number or its interval."""
-    if found is None or found.n < FEWEST:
-        return f"{found.n if found else 0} observations, and {FEWEST} are needed"
-    if found.value is None:
-        return "it does not vary"
-    return f"{found.groups} texts, and {FEWEST_GROUPS} are needed"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Something the papers report.
-
-    Attributes:
-        name: A word or two to know it by.
-        words: What is claimed.
-        source: Where.
-        rule: What is measured, and what decides.
-        checks: Of each model, or pair.
-        why: Why there are none.
-    """
-
-    name: str
-    words: str
-    source: str
-    rule: str
-    checks: tuple[Check, ...]
-    why: str = ""
-
-    @property
-    def headline(self) -> str:
-        """How many checks came out how, in words."""
-        if not self.checks:
-            return f"cannot tell: {self.why}"
-        found = [check.verdict for check in self.checks]
-        counted = [f"{found.count(kind)} {kind}" for kind in Verdict if kind in found]
-        return found[0].value if len(set(found)) == 1 else ", ".join(counted)
 
 
 def claims(tables: Tables) -> tuple[Claim, ...]:
@@ -320,12 +210,6 @@ def length_fixed(model: str, words: str, rows: pd.DataFrame, x: pd.Series, colum
     return Check(model, words, found, 0.0, unit=Unit.CORRELATION, why=why, beside=beside)
 
 
-def written(found: Estimate, unit: Unit = Unit.SHARE) -> str:
-    """A number with its interval."""
-    value, *ends = (None if one is None else unit.write(one) for one in (found.value, found.low, found.high))
-    return "none" if value is None else value if None in ends else f"{value} ({ends[0]} to {ends[1]})"
-
-
 def eased(tables: Tables) -> Claim:
     """Whether a longer context takes less."""
     checks = []
@@ -489,11 +373,6 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
 )
 
 
-def place(size: float) -> int:
-    """Where a size of the sweep is in `GRID`."""
-    return int(np.flatnonzero(np.isclose(GRID, size, rtol=1e-9))[0])
-
-
 def unswept(rows: pd.DataFrame) -> str:
     """Why a curve is lacking."""
     return "" if len(rows) else NOT_SWEPT
@@ -502,54 +381,3 @@ def unswept(rows: pd.DataFrame) -> str:
 def uncontrolled(rows: pd.DataFrame) -> str:
     """Why controls are lacking."""
     return "" if len(rows) else NO_CONTROLS
-
-
-def with_controls(swept: pd.DataFrame) -> pd.DataFrame:
-    """The predictions whose controls were measured."""
-    return swept[swept["curve_random_total_variation"].notna()]
-
-
-def shares(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """What share of a trace's edges are of a kind or depth, along the sizes; NaN of an empty trace."""
-    return along(rows, column) / along(rows, "curve_edges")
-
-
-def covered(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """What share of the full graph's edges of a kind is in a trace, along the sizes; NaN of an empty trace."""
-    found = along(rows, column)
-    return found / found[:, -1:]
-
-
-def difference(rows: pd.DataFrame, control: str) -> np.ndarray:
-    """A control's total variation less the trace's, along the sizes; NaN where the trace is empty."""
-    return along(rows, control) - along(rows, "curve_total_variation")
-
-
-def row_means(values: np.ndarray) -> np.ndarray:
-    """The mean of each row's numbers; NaN where it has none."""
-    counts = (~np.isnan(values)).sum(axis=1)
-    return np.where(counts, np.nansum(values, axis=1) / np.maximum(counts, 1), np.nan)
-
-
-def mean_of(rows: pd.DataFrame, column: str) -> Estimate:
-    """A column's mean, its interval by texts; a minimal pair is one."""
-    return mean(rows[column].to_numpy(float), rows["unit"].tolist())
-
-
-def mean_along(rows: pd.DataFrame, values: np.ndarray) -> Estimate:
-    """The mean of a value a prediction, of those that have one; its interval by texts."""
-    there = ~np.isnan(values)
-    return mean(values[there], rows["unit"][there].tolist())
-
-
-def share_along(rows: pd.DataFrame, flags: np.ndarray) -> Estimate:
-    """How many of the predictions that have a flag have it at 1; the interval by texts."""
-    there = ~np.isnan(flags)
-    return share(flags[there] == 1, rows["unit"][there].tolist())
-
-
-def rho(rows: pd.DataFrame, x: pd.Series, column: str, given: Sequence[str] = ()) -> Estimate:
-    """Spearman's correlation of ``x`` with a column, its interval by texts."""
-    controls = [rows[name].to_numpy(float) for name in given]
-    y = rows[column].to_numpy(float)
-    return spearman(x.to_numpy(float), y, rows["unit"].tolist(), given=controls)

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from density import cli
 from density.errors import BadInput
-from density.findings.claims import Unit, Verdict
 from density.findings.document import find
 from density.findings.report import report, write_figures
+from density.findings.verdicts import Unit, Verdict
 
 
 @cli.app.command("findings")

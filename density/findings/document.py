@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from density.export import versions
-from density.findings.claims import Check, Claim, Verdict, claims
+from density.findings.claims import claims
 from density.findings.data import Part, Tables, command, load_tables, with_frequencies
 from density.findings.figures import Figure, figures
+from density.findings.verdicts import Check, Claim, Verdict
 from density.frequency import Frequencies, frequencies, parse_languages
 from density.models.errors import UnknownModel
 from density.models.loading import open_tokenizer

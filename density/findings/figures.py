@@ -19,8 +19,9 @@ from density.charts import (
     tint,
     words,
 )
-from density.findings.claims import Claim, Unit, mean_along, mean_of, rho, shares, with_controls, written
 from density.findings.data import GRID, Tables, along
+from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
+from density.findings.verdicts import Claim, Unit, written
 from density.lengths import by_length
 from density.statistics import Estimate, trend
 
