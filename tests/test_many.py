@@ -81,6 +81,16 @@ def test_a_model_in_use_stays_though_others_come_and_goes_when_it_is_not_in_use(
     assert service.in_memory() == [names[1]]
 
 
+def test_closing_ends_a_job_that_uses_a_model(names):
+    service, lasting = Service(), Lasting()
+    job = service.ask(Question(names[0], TEXT), lasting, HERE)
+    assert lasting.begun.wait(PATIENCE)
+    closing = threading.Thread(target=service.close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE)
+    assert not closing.is_alive() and job.poll().state is State.STOPPED
+
+
 def test_a_model_waits_for_memory_that_another_is_using_and_then_takes_its_place(served, names, weights):
     service, lasting = served(memory=int(1.5 * weights[0]) + weights[1], models_kept=9), Lasting()
     first = service.ask(Question(names[0], TEXT), lasting, HERE)

@@ -301,9 +301,11 @@ class Service:
     def close(self) -> None:
         """Cancels everything and ends the workers."""
         with self._lock:
-            for worker in self._workers.values():
-                worker.close()
+            workers = list(self._workers.values())
             self._workers.clear()
+        # Not under the lock: jobs take it as they end.
+        for worker in workers:
+            worker.close()
 
     def _replays(self, question: Question) -> float:
         """Replays a prediction is expected to take."""
