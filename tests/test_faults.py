@@ -24,6 +24,8 @@ from density import cli, models
 from density.errors import Cancelled
 from density.models import CacheUnavailable, TermsNotAccepted
 from density.models.cache import sha256_of
+from density.profile import profile
+from density.serving import service as serving
 from density.serving.jobs import State
 from density.serving.question import Question
 from density.serving.service import Service
@@ -90,6 +92,20 @@ def profile_texts(told, path, model):
     for number, text in enumerate(TEXTS):
         assert finished(service.profile(Question(model, text))).state is State.DONE
         os.write(told, b"%d\n" % number)
+
+
+def profile_slowly(told, path, model):
+    """A profile that is told of at each batch, and is being measured for ever."""
+
+    def slow(reading, *, positions, check, **options):
+        yield from profile(reading, positions=positions[:2], check=check, **options)
+        while True:
+            check()
+            os.write(told, b".")
+            time.sleep(0.01)
+
+    serving.profile, serving.KEEP_SECONDS = slow, 0.05
+    finished(Service(Store(path)).profile(Question(model, TEXTS[0])))
 
 
 def finished(job):
@@ -359,6 +375,21 @@ def test_killed_while_it_profiles_what_was_finished_is_there(start, own_home, tm
         document, replays = answered(path, model, text)
         assert near(document, answered(None, model, text)[0])
         assert replays == 0 or number not in finished
+
+
+def test_killed_in_the_middle_of_a_profile_what_was_measured_is_there(start, own_home, tmp_path, tiny_folder):
+    path, model = tmp_path / "results.sqlite3", str(tiny_folder)
+    process, reader = start(profile_slowly, path, model)
+    deadline = time.monotonic() + PATIENCE
+    points = Store(path, read_only=True)
+    while not points.total() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    assert ended(process, reader)[1] and integrity(path) == "ok"
+    _, fresh = answered(None, model, TEXTS[0])
+    document, replays = answered(path, model, TEXTS[0])
+    assert near(document, answered(None, model, TEXTS[0])[0])
+    assert replays < fresh
 
 
 # Files

@@ -48,6 +48,8 @@ Key = tuple[str, ...]
 
 # Seconds between two looks at whether there is memory now.
 PAUSE = 0.01
+# Seconds between two times that what is measured is kept, while more is.
+KEEP_SECONDS = 5.0
 # The share that is done of what has not ended, at most: replays are more than expected now and then.
 MOST_DONE = 0.95
 
@@ -484,11 +486,16 @@ class Service:
         before, started = replays_known(reading), job.busy
         prior = loaded.speed.seconds(wanted, expected)
         found: list[dict[str, Any]] = []
+        kept = time.monotonic()
 
         def check() -> None:
+            nonlocal kept
             done, total = replays_known(reading) - before, expected * len(wanted)
             share = min(max(len(found) / len(wanted), done / total if total else 0.0), MOST_DONE)
             job.expect(seconds_left(prior, job.busy - started, share))
+            if self.store and time.monotonic() - kept > KEEP_SECONDS:
+                keep_points(self.store, question, reading)
+                kept = time.monotonic()
             job.say("measuring", done, total)
 
         try:
