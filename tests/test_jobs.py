@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from density.errors import BadInput, Cancelled
-from density.serving.jobs import IDLE_SECONDS, Job, Snapshot, State, Visitor, Worker
+from density.serving.jobs import CROWDED, IDLE_SECONDS, Job, Snapshot, State, Visitor, Worker
 
 PATIENCE = 20.0
 
@@ -199,6 +199,20 @@ def test_a_failed_job_does_not_stop_the_next(worker, caplog):
     failed, done = worker.submit(Job(fail)), worker.submit(Job(lambda job: None))
     assert done.wait(PATIENCE)
     assert (failed.poll().state, done.poll().state) == (State.FAILED, State.DONE)
+
+
+def test_a_job_for_which_there_is_no_thread_has_failed_and_keeps_nobody_waiting(worker, monkeypatch):
+    def crowded(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", crowded)
+        job = worker.submit(Job(lambda job: pytest.fail("it ran")))
+    seen = job.poll()
+    assert (seen.state, seen.error, seen.ahead) == (State.FAILED, CROWDED, 0)
+    assert job.wait(0) and worker.count(job.owner) == 0
+    after = worker.submit(Job(lambda job: None))
+    assert after.wait(PATIENCE) and after.poll().state is State.DONE
 
 
 def test_closing_ends_what_runs_and_what_waits():

@@ -17,6 +17,7 @@ from typing import Any
 from density.errors import Cancelled, DensityError
 
 IDLE_SECONDS = 10.0
+CROWDED = "the machine has no thread left for this; ask again when others have ended."
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,13 @@ class Job:
         except Exception as raised:
             log.exception("a job failed")
             state, error = State.FAILED, unexpected(raised)
+        self._end(state, error)
+
+    def fail(self, error: str) -> None:
+        """Ends it before it has begun, with one sentence."""
+        self._end(State.FAILED, error)
+
+    def _end(self, state: State, error: str | None) -> None:
         self._change(state=state, error=error, seconds=self._clock() - self._started)
         self._ended.set()
 
@@ -238,12 +246,18 @@ class Worker:
         self._changed = threading.Condition()
 
     def submit(self, job: Job) -> Job:
-        """Puts ``job`` into the line."""
+        """Puts ``job`` into the line; it has failed if the machine has no thread for it."""
         job.worker = self
         with self._changed:
             self._turns.setdefault(job.owner, self._turn - 1)
             self._line.append(job)
-        threading.Thread(target=self._serve, args=(job,), name=f"density-{self._name}", daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=(job,), name=f"density-{self._name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # Left in line, it would keep the device for a turn that it never takes.
+            self.withdraw(job)
+            job.fail(CROWDED)
         return job
 
     def ahead(self, job: Job) -> int:
