@@ -11,7 +11,8 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,10 @@ WORDLIST = "best"
 # Looked up once: see `density.export.LIBRARIES`.
 WORDFREQ = version("wordfreq")
 KEPT = 8
+# Languages that are mixed at most: each takes seconds.
+MOST_LANGUAGES = 8
+# Seconds that another who counts is waited for at once.
+PAUSE = 0.05
 LISTED, LOWERED = "listed", "lower case"
 LANGUAGE = re.compile(r"\s*(?P<code>[a-zA-Z-]+)\s*(:\s*(?P<weight>[0-9.]+)\s*)?")
 
@@ -91,7 +96,8 @@ def parse_languages(given: str | Mapping[str, float]) -> dict[str, float]:
     """Languages with weights that sum to 1: of ``en``, ``en,de``, ``en:3,de:1``, or a mapping from codes to weights.
 
     Raises:
-        BadInput: Not of that form, a language there is no list of, or weights that are not positive.
+        BadInput: Not of that form, a language there is no list of, weights that are not positive, or over
+            `MOST_LANGUAGES`.
     """
     if isinstance(given, str):
         found = [(part, LANGUAGE.fullmatch(part)) for part in given.split(",")]
@@ -109,6 +115,8 @@ def parse_languages(given: str | Mapping[str, float]) -> dict[str, float]:
             raise BadInput(f"language {code} has weight {weight}; a weight is a positive number.")
     if not weights:
         raise BadInput("no language was named; en is English.")
+    if len(weights) > MOST_LANGUAGES:
+        raise BadInput(f"{len(weights)} languages were named; {MOST_LANGUAGES} are mixed at most.")
     total = sum(weights.values())
     return {code: weights[code] / total for code in sorted(weights)}
 
@@ -121,7 +129,13 @@ def number(text: str) -> float:
         raise BadInput(f"{text!r} is no weight of a language; write a number, as in en:3,de:1.") from None
 
 
-def frequencies(tokenizer: Any, language: str | Mapping[str, float] = "en") -> Frequencies:
+def frequencies(
+    tokenizer: Any,
+    language: str | Mapping[str, float] = "en",
+    *,
+    check: Callable[[], None] = lambda: None,
+    read_only: bool = False,
+) -> Frequencies:
     """The probabilities of a tokenizer's tokens in a language, or in several.
 
     A language takes some ten seconds to count; what was counted is kept in memory and in ``DENSITY_HOME``, by the
@@ -130,6 +144,8 @@ def frequencies(tokenizer: Any, language: str | Mapping[str, float] = "en") -> F
     Args:
         tokenizer: A fast one of `transformers`, or one of `tokenizers`.
         language: As `parse_languages` takes it.
+        check: Called between batches of words; what it raises stops the work.
+        read_only: Whether nothing is written.
 
     Raises:
         BadInput: See `parse_languages`.
@@ -143,7 +159,7 @@ def frequencies(tokenizer: Any, language: str | Mapping[str, float] = "en") -> F
             "add the model's tokenizer.json."
         )
     content = backend.to_str()
-    tables = [(weight, table_of(content, code)) for code, weight in weights.items()]
+    tables = [(weight, table_of(content, code, check, read_only)) for code, weight in weights.items()]
     return Frequencies(
         weights,
         Table(
@@ -159,18 +175,31 @@ _tables: Recent[tuple[str, str], Table] = Recent(KEPT)
 _counting = threading.Lock()
 
 
-def table_of(content: str, language: str) -> Table:
+@contextmanager
+def alone(check: Callable[[], None]) -> Iterator[None]:
+    """Holds `_counting`; who has it may be resting, so that it is waited for in pauses, with ``check`` between them."""
+    while not _counting.acquire(timeout=PAUSE):
+        check()
+    try:
+        yield
+    finally:
+        _counting.release()
+
+
+def table_of(content: str, language: str, check: Callable[[], None], read_only: bool) -> Table:
     """The table of a tokenizer, given as its JSON; from memory, from disk, or counted now."""
     about = f"{METHOD} {WORDLIST} {WORDFREQ} {content}"
     key = (hashlib.sha256(about.encode()).hexdigest()[:24], language)
-    with _counting:
+    with alone(check):
         found = _tables.get(key)
         if found is None:
             path = home() / "frequencies" / f"{language}-{key[0]}.npz"
             found = recall(path)
             if found is None:
-                found = count(Tokenizer.from_str(content), wordfreq.get_frequency_dict(language, WORDLIST), language)
-                keep(path, found)
+                words = wordfreq.get_frequency_dict(language, WORDLIST)
+                found = count(Tokenizer.from_str(content), words, language, check)
+                if not read_only:
+                    keep(path, found)
             _tables.put(key, found)
     return found
 

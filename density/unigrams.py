@@ -15,7 +15,7 @@ number:
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
@@ -51,8 +51,10 @@ class Table:
     left_out: float
 
 
-def count(tokenizer: Tokenizer, words: Mapping[str, float], language: str) -> Table:
-    """Counts a list of words, by their frequencies.
+def count(
+    tokenizer: Tokenizer, words: Mapping[str, float], language: str, check: Callable[[], None] = lambda: None
+) -> Table:
+    """Counts a list of words, by their frequencies; ``check`` is called between batches, what it raises stops it.
 
     Raises:
         BadInput: None of the words can be counted.
@@ -65,6 +67,7 @@ def count(tokenizer: Tokenizer, words: Mapping[str, float], language: str) -> Ta
     wanted = {word: frequency for word, frequency in words.items() if lettered(word) and not DIGIT.search(word)}
     counts, counted = np.zeros(len(texts)), 0.0
     for some in batches(list(wanted)):
+        check()
         made = list(cut(tokenizer, [gap + word for word in some]))
         weights = np.array([wanted[word] for word in some])
         lengths = [len(ids) for ids in made]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ import wordfreq
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from density import frequency
-from density.errors import BadInput, UnsupportedModel
+from density.errors import BadInput, Cancelled, UnsupportedModel
 from density.frequency import frequencies, parse_languages
 from density.unigrams import count, cut
 from tests.tiny import Letters
 
+PATIENCE = 60
 MERGED = ["Ġc", "Ġca", "Ġcat", "at", "ĠC", "ĠCa", "ĠCat", "ĠA", "ĠAt", "TS"]
 WORDS = {"cat": 0.4, "cats": 0.2, "at": 0.1, "00": 0.2, "c4": 0.05, "👶": 0.05}
 # " cat" is Ġcat; " cats" is Ġcat s; " at" is Ġ at, and the space has no letter: 0.6 + 0.2 + 0.1.
@@ -129,6 +131,7 @@ def test_languages_are_mixed_by_their_weights(own_home, monkeypatch):
         ("en:1.2.3", "'1.2.3' is no weight"),
         ({"en": math.nan}, "a weight is a positive number"),
         ({}, "no language was named"),
+        ("en,de,fr,es,it,nl,pl,pt,ru", "9 languages were named; 8 are mixed at most"),
     ],
 )
 def test_a_wrong_language_is_refused(given, said):
@@ -165,6 +168,39 @@ def test_a_cache_folder_that_cannot_be_written_to_is_passed_by(toy, own_home, ca
     own_home.write_text("a file")
     assert frequencies(toy).probability(toy.token_to_id("Ġcat")) == pytest.approx(0.6 / TOTAL)
     assert "frequencies are not kept" in caplog.text
+
+
+def test_counting_rests_between_batches_and_can_be_stopped(toy, own_home, monkeypatch):
+    def stop():
+        raise Cancelled("stopped.")
+
+    monkeypatch.setattr("density.unigrams.BATCH", 2)
+    rests = []
+    with pytest.raises(Cancelled):
+        frequencies(toy, check=stop)
+    assert not own_home.exists()
+    frequencies(toy, check=lambda: rests.append(1))
+    assert len(rests) == 2
+
+
+def test_who_rests_while_counting_keeps_nobody_from_resting(toy):
+    counting, let = threading.Event(), threading.Event()
+
+    def rest():
+        counting.set()
+        assert let.wait(PATIENCE)
+
+    first = threading.Thread(target=frequencies, args=(toy,), kwargs={"check": rest})
+    first.start()
+    assert counting.wait(PATIENCE)
+    # The turn is another's now, who wants the same: it rests, until the first has counted.
+    assert frequencies(byte_level(), check=let.set).covered > 0
+    first.join(PATIENCE)
+
+
+def test_a_read_only_server_writes_no_frequencies(toy, own_home):
+    assert frequencies(toy, read_only=True).covered > 0
+    assert not own_home.exists()
 
 
 def test_another_tokenizer_is_counted_on_its_own(toy):

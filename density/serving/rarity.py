@@ -32,7 +32,7 @@ def token_frequencies(
             "their tokens need not be the same; measure it again."
         )
     job.say("counting the language's words as tokens")
-    found = frequencies(model.tokenizer, language)
+    found = frequencies(model.tokenizer, language, check=job.rest, read_only=studied.read_only)
     yield {
         "languages": dict(found.languages),
         "covered": found.covered,

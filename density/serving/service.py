@@ -85,12 +85,14 @@ class Studied:
         health: How exactly the engine reproduces the model on it.
         swept: Predictions that have been swept.
         most_tokens: To which the text may be written on.
+        read_only: Whether nothing may be written for whoever asks.
     """
 
     reading: Reading
     health: Health
     swept: set[int] = field(default_factory=set)
     most_tokens: int = sys.maxsize
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,7 +406,9 @@ class Service:
             reading = read(model, question.text, rule=question.rule, max_tokens=question.max_tokens, memory=memory)
             if self.store:
                 recall_points(self.store, question, reading)
-            return Studied(reading, health.check_reading(reading), most_tokens=self.limits.tokens), needed
+            found = health.check_reading(reading)
+            limits = self.limits
+            return Studied(reading, found, most_tokens=limits.tokens, read_only=limits.read_only), needed
 
         with self._at_hand(reading_key(question), study, job, model_key(question)) as studied:
             yield studied
