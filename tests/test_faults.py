@@ -4,6 +4,7 @@ Processes are killed for good, before each change they make to the disk, one aft
 mocks can show is in the modules' own tests; here disks are full and folders closed in earnest.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -234,6 +235,19 @@ def test_digests_that_are_not_what_was_written_are_not_believed(own_home, tmp_pa
     memory.write_bytes(damage)
     assert sha256_of(tmp_path / "file") == true
     assert sha256_of(tmp_path / "file") == true and true.encode() in memory.read_bytes()
+
+
+def test_a_digest_that_cannot_be_written_down_is_remembered_meanwhile(own_home, tmp_path, monkeypatch):
+    now, read = time.time_ns, []
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *given: read.append(given) or digest(*given))
+    own_home.write_text("no folder")
+    (tmp_path / "file").write_bytes(b"content")
+    assert sha256_of(tmp_path / "file") == sha256_of(tmp_path / "file") == hashlib.sha256(b"content").hexdigest()
+    assert len(read) == 1
+    (tmp_path / "file").write_bytes(b"another")
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"another").hexdigest()
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff\xfe", b"Be kin"])

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 # A digest is remembered once a file has been left alone for so long, for so many files.
 SETTLED_NS, REMEMBERED = 2_000_000_000, 1000
+
+# What could not be written down, for as long as this process lives.
+_unwritten: dict[str, list[Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +210,13 @@ def sha256_of_all(files: Iterable[Path]) -> str:
 
 
 def _remembered() -> dict[str, list[Any]]:
-    """What is remembered; nothing if it cannot be read or is not what was written, since it only ever saves time."""
+    """What is remembered; of a file that cannot be read or is not what was written, nothing: it only saves time."""
     try:
         known = json.loads((home() / DIGESTS).read_text())
-        return known["digests"] if known["seal"] == _seal(known["digests"]) else {}
+        written = known["digests"] if known["seal"] == _seal(known["digests"]) else {}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return {}
+        written = {}
+    return {**written, **_unwritten}
 
 
 def _seal(digests: dict[str, list[Any]]) -> str:
@@ -221,7 +225,7 @@ def _seal(digests: dict[str, list[Any]]) -> str:
 
 
 def _remember(key: str, value: list[Any]) -> None:
-    """Adds one digest; of two processes at once one may be lost, and a read-only cache remembers nothing."""
+    """Adds one digest; of two processes at once one may be lost, and of a read-only cache only this one knows it."""
     memory = home() / DIGESTS
     new = memory.with_suffix(f".{os.getpid()}")
     try:
@@ -229,5 +233,8 @@ def _remember(key: str, value: list[Any]) -> None:
         known = dict(list({**_remembered(), key: value}.items())[-REMEMBERED:])
         new.write_text(json.dumps({"digests": known, "seal": _seal(known)}))
         new.replace(memory)
+        _unwritten.pop(key, None)
     except OSError:
-        new.unlink(missing_ok=True)
+        _unwritten[key] = value
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
