@@ -116,6 +116,10 @@ class Limits:
         if not self.allows_model(model):
             listed = ", ".join(self.models or ())
             raise NotAllowed(f"this server does not offer the model {model!r}; it offers: {listed or 'none'}.")
+        self.check_length(text)
+
+    def check_length(self, text: str) -> None:
+        """Raises `NotAllowed` for a text of more characters than are read here, before its tokens are counted."""
         most = CHARACTERS_A_TOKEN * self.tokens
         if len(text) > most:
             raise NotAllowed(

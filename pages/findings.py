@@ -104,7 +104,7 @@ def show_figures(found: "Findings") -> None:
         st.session_state[f"{PAGE}of"] = named[0]
     of = st.segmented_control(
         *("Figures of", named),
-        format_func=lambda model: labels[model] if model else "all models",
+        format_func=lambda model: literal(labels[model]) if model else "all models",
         key=f"{PAGE}of",
         required=True,
         **KEPT,

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -165,6 +166,9 @@ def test_a_server_that_writes_nothing_measures_no_corpus(own_home, tiny_folder):
         measure_corpus(Service(limits=Limits(read_only=True)), request)
     with pytest.raises(NotAllowed, match="512 tokens"):
         measure_corpus(Service(limits=Limits(tokens=100)), request)
+    with pytest.raises(NotAllowed, match="the text has 32,769 characters and this server reads 32,768 at most"):
+        texts = (*request.texts, Text("2", "x" * 32_769))
+        measure_corpus(Service(limits=Limits(tokens=512)), replace(request, texts=texts))
     with pytest.raises(BadInput, match="no model is chosen"):
         measure_corpus(Service(), Request("a.txt", request.texts, (), Measure()))
     job = measure_corpus(Service(limits=Limits(models=("another",))), request)
@@ -186,6 +190,15 @@ def kept(own_home):
     made_corpus(own_home / "corpora" / "swept", row, texts=12, models=(ONE, OTHER), sweep=True)
     made_corpus(own_home / "corpora" / "some", lambda *_: {"density": 0.3}, texts=9, finished=5)
     return own_home / "corpora"
+
+
+def test_a_models_name_is_no_markdown_where_the_figures_are_chosen(own_home):
+    name = "![x](http://example.org/x.png)"
+    made_corpus(own_home / "corpora" / "one", lambda *_: {"density": 0.3}, texts=9, models=(name, OTHER))
+    groups = page("findings", dataset="one").get("button_group")
+    (offered,) = (group.options for group in groups if group.label == "Figures of")
+    assert any("http" in label for label in offered)
+    assert not any(name in label for label in offered)
 
 
 def test_a_linked_dataset_is_shown_with_its_verdicts_and_figures(kept):

@@ -291,10 +291,27 @@ def test_a_corpus_that_unpacks_to_more_than_it_may_is_refused(tmp_path, monkeypa
     pq.write_table(pa.table({"text": pa.array(["x" * 10**5] * 1000)}), path, compression="zstd")
     assert path.stat().st_size < 10**5
     assert "unpacks to more than 0.01 GB" in refusal(BadInput, load_texts, str(path))
+    monkeypatch.setattr(sources, "MOST_TEXTS", 999)
+    pq.write_table(pa.table({"text": pa.array(["x"] * 10**6)}), path, compression="zstd")
+    (tmp_path / "many.txt").write_text("x\n" * 1000)
+    for name in ("bomb.parquet", "many.txt"):
+        assert f"{name} holds more than 999 texts" in refusal(BadInput, load_texts, str(tmp_path / name))
     sparse(tmp_path / "vast.txt", 10**12)
     assert "has over 0.01 GB" in refusal(BadInput, load_texts, str(tmp_path / "vast.txt"))
     os.mkfifo(tmp_path / "pipe.txt")
     assert "is no file" in refusal(BadInput, load_texts, str(tmp_path / "pipe.txt"))
+
+
+def test_a_link_to_a_folder_that_is_no_dataset_has_it_searched_by_nobody(tmp_path):
+    from density.corpus.dataset import MANIFEST, PENDING
+    from pages.parts.datasets import fingerprint
+
+    for folder in ("", PENDING, "below"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "a.parquet").write_bytes(b"abc")
+    assert fingerprint(tmp_path) == fingerprint(Path("/")) == ()
+    (tmp_path / MANIFEST).write_text("{}")
+    assert fingerprint(tmp_path) == (("a.parquet", 3), ("a.parquet", 3))
 
 
 def test_lines_nested_without_end_are_refused(tmp_path):

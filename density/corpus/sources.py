@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from density.errors import BadInput, first_line, shown
 SAMPLE = "sample"
 SAMPLE_FILE = Path(__file__).with_name("sample.jsonl")
 TEXT_COLUMNS = ("text", "context")
-# Bytes of a file, and of what it unpacks to; rows unpacked at once; columns that a message names.
-MOST_BYTES, BATCH, MOST_NAMED = 10**9, 100, 50
+# Bytes of a file, and of what it unpacks to; texts of a file; rows unpacked at once; columns that a message names.
+MOST_BYTES, MOST_TEXTS, BATCH, MOST_NAMED = 10**9, 10**6, 100, 50
 BESIDE = ("id", "theme", "pair", "language")
 # Each record's line or row in its file, from 1, and its cells by column; the texts are the column "text".
 Records = Iterator[tuple[int, Mapping[str, Any]]]
@@ -56,7 +57,8 @@ def load_texts(source: str, *, column: str | None = None, limit: int | None = No
         seed: Of the draw.
 
     Raises:
-        BadInput: No such file or column, not UTF-8, not of its format, no text in it, an id twice, a limit below 1.
+        BadInput: No such file or column, not UTF-8, not of its format, no text or too many in it, an id twice, a
+            limit below 1.
     """
     if limit is not None and limit < 1:
         raise BadInput(f"--limit is 1 text or more, got {limit}.")
@@ -74,7 +76,9 @@ def load_texts(source: str, *, column: str | None = None, limit: int | None = No
         raw = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read {source}: {error.strerror}.") from None
-    found = list(as_texts(path.name, read(path.name, raw, column)))
+    found = list(islice(as_texts(path.name, read(path.name, raw, column)), MOST_TEXTS + 1))
+    if len(found) > MOST_TEXTS:
+        raise BadInput(f"{path.name} holds more than {MOST_TEXTS:,} texts; divide it into several files.")
     if not found:
         raise BadInput(f"{path.name} holds no text; write at least one.")
     refuse_duplicates(path.name, found)

@@ -56,8 +56,8 @@ class Request:
     @property
     def settings(self) -> dict[str, Any]:
         """Those of its dataset."""
-        given = {"source": self.source, "column": self.column, "precision": "float32"}
-        return settings_of(self.texts, self.models, self.measure, **given)
+        given = (self.texts, self.models, self.measure)
+        return settings_of(*given, source=self.source, column=self.column, precision="float32")
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ def measure_corpus(service: Service, request: Request, visitor: Visitor = ANYONE
 
     Raises:
         BadInput: Nothing to measure, or a measure that makes no sense.
-        NotAllowed: A server that writes nothing, or texts of more tokens than it reads.
+        NotAllowed: A server that writes nothing, or texts of more tokens or characters than it reads.
     """
     check_measure(request.measure)
     if not request.models:
@@ -119,6 +119,8 @@ def measure_corpus(service: Service, request: Request, visitor: Visitor = ANYONE
     if service.limits.read_only:
         raise NotAllowed("this server writes nothing; use the command line on a machine of your own.")
     service.limits.check_tokens(request.measure.max_tokens)
+    for text in request.texts:
+        service.limits.check_length(text.text)
 
     def work(job: Job, opened: Callable[[Question], AbstractContextManager[Model]]) -> None:
         wait_for(request.folder, job)

@@ -75,9 +75,15 @@ def read_states(folder: str, files: tuple[tuple[str, int], ...]) -> "pd.DataFram
 
 
 def fingerprint(folder: Path) -> tuple[tuple[str, int], ...]:
-    """The names and sizes of a dataset's files; of a folder that cannot be read, nothing."""
+    """The names and sizes of a dataset's files; of a folder that is none, or cannot be read, nothing."""
+    from density.corpus.dataset import MANIFEST, PENDING
+
     try:
-        return tuple(sorted((file.name, file.stat().st_size) for file in folder.rglob("*.parquet")))
+        # A link may name any folder, and one that is no dataset may hold anything.
+        if not (folder / MANIFEST).is_file():
+            return ()
+        files = (*folder.glob("*.parquet"), *(folder / PENDING).glob("*.parquet"))
+        return tuple(sorted((file.name, file.stat().st_size) for file in files))
     except (OSError, ValueError):
         return ()
 
