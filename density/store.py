@@ -1,8 +1,8 @@
 """Results kept on disk, so that what was found out once is there at once: an SQLite file in the cache folder.
 
 It only ever saves time, so it is never in the way: what cannot be read or written is said in the log and passed by, a
-file that is damaged or of another version is begun anew, and an entry that is not what was written is let go. Knows no
-model, and what it keeps is plain data.
+file that is damaged is begun anew, one of another version is left as it is, and an entry that is not what was written
+is let go. Knows no model, and what it keeps is plain data.
 """
 
 import hashlib
@@ -27,14 +27,14 @@ About = Mapping[str, Any]
 FILE = "results.sqlite3"
 # The kind of entry that a person asked for, and sees listed.
 PROFILE = "profile"
-# A file that says another number is begun anew.
+# A file that says another number is left alone: a version of the program that reads it may share the folder.
 SCHEMA = 1
 BYTES = 256 * 2**20
 # Bytes of an index that SQLite keeps beside the file while it is open.
 ROOM = 2**15
 # Seconds that another process is waited for.
 PATIENCE = 0.5
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT}
+DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 TABLE = """
 CREATE TABLE entries (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, text_key TEXT NOT NULL, about BLOB NOT NULL, body BLOB NOT NULL,
@@ -242,7 +242,9 @@ class Store:
                 log.warning("%s is damaged (%s); kept results begin anew", self.path, error)
                 self._remove()
             else:
-                why = f"{error}; its disk is full" if self._is_full() else error
+                # Without its path, which the log has.
+                said = getattr(error, "strerror", None) or error
+                why = f"{said}; its disk is full" if self._is_full() else said
                 log.warning("kept results are passed by: %s: %s", self.path, why)
                 self.trouble = str(why)
             return otherwise
@@ -300,9 +302,10 @@ class Store:
 
 def other_version(version: int) -> sqlite3.DatabaseError:
     """The error of a file written by another version of this module."""
-    error = sqlite3.DatabaseError(f"it is of version {version}, this is version {SCHEMA}")
-    error.sqlite_errorcode = sqlite3.SQLITE_FORMAT
-    return error
+    return sqlite3.DatabaseError(
+        f"it is of another version ({version}, this is {SCHEMA}) and is left as it is; "
+        "set DENSITY_HOME to another folder to keep answers"
+    )
 
 
 def unsealed(key: str, body: object, found: object) -> Any:

@@ -82,6 +82,16 @@ def test_a_read_only_server_answers_and_keeps_nothing(limited, own_home, tiny_fo
     assert not list(own_home.glob("*.sqlite3*"))
 
 
+def test_an_answer_that_cannot_be_kept_says_why(limited, own_home, tiny_folder):
+    (own_home / "results.sqlite3").mkdir(parents=True)
+    limited()
+    app = opened(model=str(tiny_folder), text="not to be kept")
+    assert not app.warning
+    run(app)
+    assert [plain(one.value) for one in app.warning] == ["Answers cannot be kept on this machine: Is a directory."]
+    assert any(cell["share"] for cell in cells_of(app))
+
+
 def test_a_read_only_history_is_listed_and_opened_and_offers_no_deleting(limited, document):  # noqa: F811
     Store().put(PROFILE, about(document), document)
     limited(read_only=True)

@@ -162,6 +162,8 @@ def show_details(service: "Service") -> None:
     answer = st.session_state.get("answer")
     if answer is not None and answer.finished and answer.results:
         document = answer.subject.document(answer.results)
+        if service.store and service.store.trouble:
+            st.warning(literal(f"Answers cannot be kept on this machine: {service.store.trouble}."))
         show_table(service, document)
         show_health(document)
 
