@@ -255,6 +255,37 @@ def link_seeds() -> list[bytes]:
     ]
 
 
+def parse_view(data: bytes) -> None:
+    from unittest.mock import patch
+
+    from pages.parts import viewing
+
+    def restored(given: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+        with patch.object(viewing.st, "session_state", SessionState()):
+            return viewing.restore(given, "model", "text"), viewing.parameters()
+
+    given = dict(parse_qsl(data.decode(errors="replace"), keep_blank_values=True, errors="replace"))
+    complaints, shown = restored(given)
+    for complaint in complaints:
+        assert 0 < len(complaint) <= MOST_MESSAGE and complaint.isprintable(), complaint
+    assert restored(shown) == ([], shown)
+
+
+class SessionState(dict):
+    """A session's state as Streamlit's: keys are attributes too."""
+
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+
+
+def view_seeds() -> list[bytes]:
+    return [
+        b"token=3&tint=entropy&unit=word&view=Likeliest+tokens&axis=linear&size=0.0316&switch-base=full+model",
+        b'switches=[[3,"head",7,null,4,null,false],[0,null,null,5,null,null,true]]&size=0&circuit-most=50',
+        b'picked=["head",1,0,3,2,5,4]&heads-by=importance&token=99999',
+        b"picked=[4,7]&switches=[[0,0,0,0,0,0,0]]&size=nan&token=-1&tint=none",
+    ]
+
+
 # Corpora
 
 SUFFIXES = (".txt", ".tsv", ".csv", ".jsonl", ".parquet")
@@ -335,6 +366,11 @@ TARGETS: dict[str, Target] = {
     ),
     "document": Target(parse_document, document_seeds, (*NUMBERS, *ESCAPES), most=8192),
     "link": Target(parse_link, link_seeds, (*ESCAPES, "text=", "kept=", "positions=", "%ED%A0%80", "&", "..", "_")),
+    "view": Target(
+        parse_view,
+        view_seeds,
+        (*NUMBERS, *ESCAPES, "switches=", "picked=", "size=", "token=", "&", '"head"', "\u00b2", "\u0663"),
+    ),
     "texts": Target(parse_texts, text_seeds, (*NUMBERS, *ESCAPES, "PAR1", '"', "\t", "text")),
     "manifest": Target(parse_manifest, manifest_seeds, (*NUMBERS, *ESCAPES, '"opened"', '"schema"')),
 }
