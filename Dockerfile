@@ -13,7 +13,8 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     HOME=/tmp \
-    DENSITY_HOME=/data
+    DENSITY_HOME=/data \
+    HF_HOME=/data/huggingface
 
 RUN useradd --system --uid 10001 --user-group --home-dir /nonexistent --shell /usr/sbin/nologin density \
     && install --directory --owner density --group density --mode 0700 /data
