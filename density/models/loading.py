@@ -28,6 +28,7 @@ from density.models.folder import INDEX, WEIGHTS
 from density.models.hub import snapshot
 from density.models.progress import Progress, unreported
 from density.models.tokenizer import load_tokenizer
+from density.threads import use_cores
 
 HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
 MOST_NAME = 500
@@ -94,6 +95,7 @@ def open_model(
         TooLarge: Not enough memory.
         CacheUnavailable: Disk full, or a cache folder that cannot be written to.
     """
+    use_cores()
     progress = progress or unreported
     device, dtype = choose_device(device), _dtype(precision)
     try:
