@@ -12,8 +12,10 @@ from density.statistics import Estimate
 from pages.parts import datasets
 from pages.parts.page import KEPT, literal, sentence
 
-COLUMNS = ("text_id", "theme", "pair", "model", "position", "added")
-COLUMNS += tuple(name for name in MEASURES if name != "frequency")
+COLUMNS = (
+    *("text_id", "theme", "pair", "model", "position", "added"),
+    *(name for name in MEASURES if name != "frequency"),
+)
 INTERVAL_HELP = "In brackets the 95% interval: a bootstrap that draws whole texts."
 
 
