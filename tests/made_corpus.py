@@ -68,9 +68,9 @@ def swept(variation: Sequence[float] | np.ndarray, **columns: Any) -> dict[str, 
     """The columns of a sweep whose total variations are given, one for each of its sizes.
 
     Args:
-        columns: ``random``, ``complement``: the controls' total variations; ``agrees``: whether the top token does, and ``top_id``: which it else is;
-            ``heads``, ``early``: shares of the edges that are heads', and in the first quarter of the layers, at each
-            size.
+        columns: ``random``, ``complement``: the controls' total variations; ``agrees``: whether the top token does,
+            and ``top_id``: which it else is; ``heads``, ``early``: shares of the edges that are heads', and in the
+            first quarter of the layers, at each size.
     """
     variation = np.asarray(variation, float)
     size = np.r_[0, GRID]

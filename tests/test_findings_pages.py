@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -72,11 +71,11 @@ def test_the_same_settings_go_on_where_a_run_was_stopped(own_home, tiny_folder, 
 
     measured, real = [], run.measure_text
 
-    def slow(model, text, measure, check):
+    def slow(model, text, *given):
         measured.append(text.id)
         if len(measured) == 2:
             app.session_state["corpus-job"][1].cancel()
-        return real(model, text, measure, check)
+        return real(model, text, *given)
 
     monkeypatch.setattr(run, "measure_text", slow)
     app = corpus_page(tiny_folder)
@@ -166,14 +165,25 @@ def test_a_server_that_writes_nothing_measures_no_corpus(own_home, tiny_folder):
         measure_corpus(Service(limits=Limits(read_only=True)), request)
     with pytest.raises(NotAllowed, match="512 tokens"):
         measure_corpus(Service(limits=Limits(tokens=100)), request)
-    with pytest.raises(NotAllowed, match="the text has 32,769 characters and this server reads 32,768 at most"):
-        texts = (*request.texts, Text("2", "x" * 32_769))
-        measure_corpus(Service(limits=Limits(tokens=512)), replace(request, texts=texts))
     with pytest.raises(BadInput, match="no model is chosen"):
         measure_corpus(Service(), Request("a.txt", request.texts, (), Measure()))
     job = measure_corpus(Service(limits=Limits(models=("another",))), request)
     assert job.wait(PATIENCE) and "does not offer the model" in job.poll().error
     assert not (own_home / "corpora").exists()
+
+
+def test_a_text_of_more_characters_than_a_server_reads_is_a_row(own_home, tiny_folder):
+    from density.corpus.rows import Measure
+    from density.corpus.sources import Text
+    from density.serving.corpora import Request, measure_corpus
+    from density.serving.service import Service
+
+    texts = (Text("1", "one"), Text("2", "x" * 32_769))
+    request = Request("a.txt", texts, (str(tiny_folder),), Measure())
+    job = measure_corpus(Service(limits=Limits(tokens=512)), request)
+    assert job.wait(PATIENCE) and job.poll().state is State.DONE
+    errors = pd.read_parquet(request.folder).set_index("text_id")["error"]
+    assert pd.isna(errors["1"]) and "has 32,769 characters and this server reads 32,768 at most" in errors["2"]
 
 
 # Findings

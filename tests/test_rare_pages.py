@@ -109,13 +109,14 @@ def dataset_folder(tmp_path_factory, tiny_folder):
     return folder
 
 
-def test_a_corpus_has_intervals_over_its_texts(counted, dataset_folder):
+def test_a_corpus_has_intervals_over_its_texts(counted, dataset_folder, tiny_folder):
     app = rare_page(view="corpus", dataset=str(dataset_folder))
     settle(app, until=lambda app: correlations(app) is not None)
     table = correlations(app)
     assert table["texts"].tolist()[2:] == [len(LINES)] * (len(table) - 2)
     assert all("[" in rho for rho in table["rho"][2:])
-    assert f"predictions of {len(LINES)} texts" in plain(said(app)) and "1 texts could not be measured" in plain(said(app))
+    counts = f"predictions of {len(LINES)} texts by {tiny_folder}; 1 texts could not be measured"
+    assert counts in plain(said(app))
     next(button for button in app.button if button.key == "rare-corpus-costliest-0").click()
     app.run()
     assert app.session_state.link["text"] in LINES

@@ -95,13 +95,20 @@ class Measure:
     max_tokens: int = MAX_TOKENS
 
 
-def measure_text(model: Model, text: Text, measure: Measure, check: Callable[[], None] = lambda: None) -> list[Row]:
+def measure_text(
+    model: Model,
+    text: Text,
+    measure: Measure,
+    check: Callable[[], None] = lambda: None,
+    admit: Callable[[str], None] = lambda text: None,
+) -> list[Row]:
     """The rows of one text, in the order of their positions; one row with ``error`` if it cannot be measured.
 
     They depend on nothing but the model, the text and the measure: no batch of replays has another text's in it.
 
     Args:
         check: Called between batches of replays; raise `Cancelled` in it to stop.
+        admit: Called with the text before its tokens are counted; raise in it to refuse this text.
 
     Raises:
         Cancelled: From ``check``.
@@ -111,6 +118,7 @@ def measure_text(model: Model, text: Text, measure: Measure, check: Callable[[],
     common = {"text_id": text.id, **beside, "text": text.text, "model": model.name}
     common = {key: value and encodable(value) for key, value in common.items()}
     try:
+        admit(text.text)
         reading = read(model, text.text, rule=measure.rule, max_tokens=measure.max_tokens)
         return [{**common, **row} for row in prediction_rows(reading, measure, check)]
     except (Cancelled, OSError, MemoryError, torch.AcceleratorError):

@@ -74,11 +74,13 @@ def run_with(
     measure: Measure,
     meter: Meter,
     check: Callable[[], None] = lambda: None,
+    admit: Callable[[str], None] = lambda text: None,
 ) -> None:
     """The same with models that ``opened`` holds open.
 
     Args:
         check: Called between batches of replays; raise `Cancelled` in it to stop.
+        admit: Called with each text before its tokens are counted; raise in it to refuse that text.
     """
     for number, name in enumerate(dataset.models):
         remaining = dataset.remaining(number)
@@ -88,7 +90,7 @@ def run_with(
         with opened(name) as model:
             dataset.open_model(name, Opened.of(model))
             for text in remaining:
-                rows = measure_text(model, dataset.texts[text], measure, check)
+                rows = measure_text(model, dataset.texts[text], measure, check, admit)
                 dataset.add(number, text, rows)
                 meter.finished(name, len(rows))
             del model

@@ -111,7 +111,7 @@ def measure_corpus(service: Service, request: Request, visitor: Visitor = ANYONE
 
     Raises:
         BadInput: Nothing to measure, or a measure that makes no sense.
-        NotAllowed: A server that writes nothing, or texts of more tokens or characters than it reads.
+        NotAllowed: A server that writes nothing, or texts of more tokens than it reads.
     """
     check_measure(request.measure)
     if not request.models:
@@ -119,14 +119,12 @@ def measure_corpus(service: Service, request: Request, visitor: Visitor = ANYONE
     if service.limits.read_only:
         raise NotAllowed("this server writes nothing; use the command line on a machine of your own.")
     service.limits.check_tokens(request.measure.max_tokens)
-    for text in request.texts:
-        service.limits.check_length(text.text)
 
     def work(job: Job, opened: Callable[[Question], AbstractContextManager[Model]]) -> None:
         wait_for(request.folder, job)
         try:
             with open_dataset(request.folder, request.texts, request.settings) as dataset:
-                follow(job, dataset, request, opened)
+                follow(job, dataset, request, opened, service.limits.check_length)
         except DensityError as error:
             raise type(error)(str(error).replace(str(request.folder), request.name)) from error
 
@@ -145,9 +143,13 @@ def wait_for(folder: Path, job: Job) -> None:
 
 
 def follow(
-    job: Job, dataset: Dataset, request: Request, opened: Callable[[Question], AbstractContextManager[Model]]
+    job: Job,
+    dataset: Dataset,
+    request: Request,
+    opened: Callable[[Question], AbstractContextManager[Model]],
+    admit: Callable[[str], None],
 ) -> None:
-    """Measures what is missing, and tells how far it is."""
+    """Measures what is missing, of texts that ``admit`` lets pass, and tells how far it is."""
     total, before = len(dataset.texts) * len(dataset.models), len(dataset.done)
 
     def tell(meter: Meter) -> None:
@@ -159,7 +161,7 @@ def follow(
 
     meter = Meter(total, before, tell)
     tell(meter)
-    run_with(lambda name: opened(Question(name)), dataset, request.measure, meter, job.rest)
+    run_with(lambda name: opened(Question(name)), dataset, request.measure, meter, job.rest, admit)
 
 
 def finished(request: Request) -> int:
