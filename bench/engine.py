@@ -145,7 +145,7 @@ class Long:
         length: Tokens of the text.
         seconds: From the text to the last density.
         peak: The process's largest resident memory, in bytes.
-        loaded: Its resident memory before it read the text.
+        loaded: Its resident memory before it read the text, after a short one.
         weights: The model's weights.
     """
 
@@ -170,6 +170,8 @@ def profile_long(length: int) -> None:
     """What `profiled_alone` runs; prints its seconds, peak, memory before and the weights' bytes."""
     model = open_model(DEFAULT, device="cpu")
     text = passage_of(model, length)
+    # Weights are in memory once they have been used.
+    assert list(profile(read(model, passage_of(model, 4)), fidelity=FIDELITY))
     loaded = psutil.Process().memory_info().rss
 
     def work() -> None:
