@@ -180,7 +180,7 @@ def measure_answers(visit: Visit) -> list[Row]:
 
 def measure_fidelity(visit: Visit) -> list[Row]:
     """From a key on the slider to all tokens in their new colours: a fidelity met before, and a new one."""
-    slider = visit.page.get_by_role("slider")
+    slider = visit.page.get_by_role("slider", name="Fidelity")
     slider.focus()
     fresh, known = [], []
 

@@ -236,14 +236,14 @@ def phases(low: float, log: bool, dark: bool) -> list[alt.Chart]:
     rows = [
         {
             **{"start": max(start, low), "end": end, "shade": shade},
-            "name": f"{name}\nas in 7B-14B models" if log or end - start > 0.1 else "",
+            "name": f"{name}, of 7B-14B models" if log or end - start > 0.1 else "",
         }
         for name, (start, end, shade) in PHASES.items()
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=size_axis("start:Q", low, log))
     bands = base.mark_rect(color=words(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
     names = base.mark_text(
-        align="left", baseline="top", dx=6, dy=5, fontStyle="italic", color=words(dark), opacity=0.75, lineBreak="\n"
+        align="left", baseline="top", dx=6, dy=5, fontStyle="italic", color=words(dark), opacity=0.75
     )
     return [bands, names.encode(y=alt.value(0), text="name:N")]
 
