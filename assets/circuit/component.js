@@ -814,19 +814,19 @@ function aboutState(board, state) {
   const into = board.edges.filter((edge) => edge.target === state).length;
   const out = board.edges.filter((edge) => edge.source === state).length;
   const rows = [["edges drawn", `${into} in, ${out} out`]];
-  return [element("div", "name", state.name), facts(rows), element("div", "todo", "click to look into it")];
+  return [element("div", "name", state.name), facts(rows), element("div", "offer", "click to look into it")];
 }
 
 function aboutEdge(edge) {
   const [first] = edge.members;
   if (edge.members.length === 1) {
     const rows = [["importance", percent(edge.importance)], ["enters at", edge.entry.toPrecision(3)]];
-    return [element("div", "name", first.name), facts(rows), element("div", "todo", "click to look into it")];
+    return [element("div", "name", first.name), facts(rows), element("div", "offer", "click to look into it")];
   }
   const title = `${edge.members.length} edges, importance ${percent(edge.importance)} together`;
   const rows = edge.members.slice(0, 6).map((member) => [member.name, percent(member.importance)]);
   if (edge.members.length > 6) rows.push([`${edge.members.length - 6} more`, ""]);
-  return [element("div", "name", title), facts(rows), element("div", "todo", "click to look into each")];
+  return [element("div", "name", title), facts(rows), element("div", "offer", "click to look into each")];
 }
 
 // Beside the pointer; on its other side where the window ends.
