@@ -231,8 +231,11 @@ def size_rule(size: float, low: float, log: bool, dark: bool) -> list[alt.Chart]
     ]
 
 
-def phases(low: float, log: bool, dark: bool) -> list[alt.Chart]:
-    """The papers' two phases as bands behind a curve, each with its name, and whose it is, where there is room."""
+def phases(low: float, log: bool, dark: bool, below: bool = False) -> list[alt.Chart]:
+    """The papers' two phases as bands behind a curve, each with its name, and whose it is, where there is room.
+
+    Names are along the top, or ``below`` a curve that falls from there.
+    """
     rows = [
         {
             **{"start": max(start, low), "end": end, "shade": shade},
@@ -242,10 +245,11 @@ def phases(low: float, log: bool, dark: bool) -> list[alt.Chart]:
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=size_axis("start:Q", low, log))
     bands = base.mark_rect(color=words(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
-    names = base.mark_text(
-        align="left", baseline="top", dx=6, dy=5, fontStyle="italic", color=words(dark), opacity=0.75
+    side: dict[str, Any] = (
+        {"baseline": "bottom", "dy": -5, "y": "height"} if below else {"baseline": "top", "dy": 5, "y": 0}
     )
-    return [bands, names.encode(y=alt.value(0), text="name:N")]
+    names = base.mark_text(align="left", dx=6, fontStyle="italic", color=words(dark), opacity=0.75, **side)
+    return [bands, names.encode(text="name:N")]
 
 
 def shares_chart(

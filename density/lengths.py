@@ -93,7 +93,8 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
     """The mean measure of predictions that see 1, 2, 3-4, 5-8, ... tokens; without lengths that no row has.
 
     Args:
-        rows: Of one model, each with a ``position``: of the last token that the prediction sees, from 0.
+        rows: Of one model, each with ``text_id`` and ``pair``, by which intervals draw whole texts and pairs, and a
+            ``position``: of the last token that the prediction sees, from 0.
         measure: A column that all of them have.
     """
     bins: dict[int, list[Row]] = {}
@@ -103,7 +104,7 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
         Bin(
             2 ** (power - 1) + 1 if power else 1,
             2**power,
-            mean([row[measure] for row in bins[power]], [row["text_id"] for row in bins[power]]),
+            mean([row[measure] for row in bins[power]], [row["pair"] or row["text_id"] for row in bins[power]]),
         )
         for power in sorted(bins)
     ]

@@ -12,17 +12,28 @@ import pandas as pd
 
 from density.errors import BadInput
 from density.measures import MEASURES, NATS, ZIPF, Scale
-from density.statistics import Estimate, Trend, spearman, trend
+from density.statistics import Estimate, Trend, spearman, trend, units
 
 MEASURED = ("density", "auc_linear", "auc_log10")
 CAME, PREDICTED = "came", "predicted"
 COLUMNS = (
-    *("text_id", "text", "language", "position", "context_token", "next_token", "next_id", "top_token", "top_id"),
+    *(
+        "text_id",
+        "pair",
+        "text",
+        "language",
+        "position",
+        "context_token",
+        "next_token",
+        "next_id",
+        "top_token",
+        "top_id",
+    ),
     *("entropy", "surprisal", *MEASURED),
 )
 # Of a corpus dataset, what a frame is made of.
 STORED = (
-    *("text_id", "text", "language", "model", "position", "added", "context_token", "next_token", "next_id"),
+    *("text_id", "pair", "text", "language", "model", "position", "added", "context_token", "next_token", "next_id"),
     *("top_tokens", "top_ids", "entropy", "surprisal", *MEASURED, "error"),
 )
 AROUND = 5
@@ -175,12 +186,12 @@ def complete(frame: pd.DataFrame, predictor: str, measure: str) -> pd.DataFrame:
 def relate(frame: pd.DataFrame, predictor: str, measure: str) -> Relation:
     """How ``measure`` goes with ``predictor``, one of `PREDICTORS`.
 
-    Intervals draw whole texts where there are several, and predictions, as if they did not depend on each other, where
-    there is one.
+    Intervals draw whole texts, a minimal pair as one, where there are several, and predictions, as if they did not
+    depend on each other, where there is one.
     """
     known = complete(frame, predictor, measure)
     x, y, position = (known[name].to_numpy(float) for name in (predictor, measure, "position"))
-    texts = list(known["text_id"])
+    texts = list(units(known))
     groups = texts if len(set(texts)) > 1 else None
     return Relation(
         rho=spearman(x, y, groups),

@@ -146,7 +146,7 @@ def test_what_the_page_asks_is_plain_data(service, tiny_folder):
 def rows(*texts):
     """Rows of a dataset: one text a list of densities."""
     return [
-        {"text_id": str(number), "model": "m", "position": position, "added": 0, "density": value}
+        {"text_id": str(number), "model": "m", "position": position, "added": 0, "pair": None, "density": value}
         for number, values in enumerate(texts)
         for position, value in enumerate(values)
     ]

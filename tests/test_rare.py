@@ -163,6 +163,13 @@ def test_a_prediction_that_sees_only_what_is_added_and_a_text_in_another_languag
     assert rare.spoken(frame, {"de": 0.5, "en": 0.5}).equals(frame)
 
 
+def test_the_halves_of_a_minimal_pair_are_drawn_as_one():
+    rows = dataset({name: 6 for name in "abcd"})
+    rows["pair"] = rows["text_id"].map({"a": "p", "b": "p"})
+    frame = rare.with_frequencies(rare.of_dataset(rows, "m"), {at: float(at) for at in range(7)})
+    assert rare.relate(frame, rare.CAME, "entropy").rho.groups == 3
+
+
 def test_two_texts_are_too_few_for_an_interval():
     frame = rare.of_dataset(dataset({"a": 6, "b": 6}), "m").assign(density=[at / 20 for at in range(12)])
     found = rare.relate(rare.with_frequencies(frame, {at: float(at) for at in range(6)}), rare.CAME, "density")

@@ -19,6 +19,7 @@ from density.errors import BadInput, DensityError
 from density.frequency import Frequencies, parse_languages
 from density.reading import MAX_TOKENS
 from density.search import SWEEP_GRID
+from density.statistics import units
 
 GRID = np.array(SWEEP_GRID)
 KEY = ["model", "text_id", "position"]
@@ -133,7 +134,7 @@ def load_tables(folders: Sequence[Path]) -> Tables:
     together = pd.concat([rows for _, _, rows in read], ignore_index=True)
     refuse_other_texts(together)
     measured = together[together["error"].isna()].drop(columns=["text", "error"])
-    measured["unit"] = ("pair " + measured["pair"]).where(measured["pair"].notna(), measured["text_id"])
+    measured["unit"] = units(measured)
     if measured.empty:
         failed = len(together)
         said = f"{failed} texts and all of them failed: {together['error'].iloc[0]}" if failed else "no text yet"

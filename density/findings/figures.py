@@ -211,7 +211,7 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
 
 def lengths(rows: pd.DataFrame, model: str) -> Figure:
     """The mean density by context length."""
-    bins = by_length(rows[["position", "density"]].assign(text_id=rows["unit"]).to_dict("records"))
+    bins = by_length(rows[["position", "density"]].assign(text_id=rows["unit"], pair=None).to_dict("records"))
     named = [(f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}", one.mean) for one in bins]
     found = [{"tokens": name, **estimate_row(estimate)} for name, estimate in named]
     said = f"Mean density by how many tokens the prediction sees, with its 95% interval. {counted(rows)}."
@@ -263,7 +263,9 @@ def draw_variation(log: bool) -> Draw:
         scale = alt.Scale(domain=present, range=[RUN_COLOURS[run] for run in present])
         colour = alt.Color("run:N", scale=scale, legend=alt.Legend(orient="top", title=None))
         return layered(
-            *phases(min(low, 1e-4) if log else 0.0, log, dark), *banded(frame, low, log, colour), height=HEIGHT
+            *phases(min(low, 1e-4) if log else 0.0, log, dark, below=True),
+            *banded(frame, low, log, colour),
+            height=HEIGHT,
         )
 
     return draw

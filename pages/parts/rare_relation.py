@@ -33,7 +33,8 @@ PREDICTOR_HELP = (
 )
 COLUMNS_HELP = {
     "rho": "Spearman's rank correlation: 1 if the denser is always the greater, -1 if it is always the smaller.",
-    "interval": "95% interval: a bootstrap, 1,000 draws of whole texts, or of predictions where there is one text.",
+    "interval": "95% interval: a bootstrap, 1,000 draws of whole texts, a minimal pair as one, or of predictions where "
+    "there is one text.",
     "partial": "Spearman's rank correlation, controlled for the position in the text: predictions often become cheaper "
     "along a text, whatever the tokens.",
     "n": "Predictions that have both numbers.",
@@ -79,7 +80,8 @@ def show(
     whole = len(frame)
     frame = rare.spoken(frame, found["languages"])
     if len(frame) < whole:
-        st.caption(f"{whole - len(frame):,} predictions are of texts in other languages, and left out.")
+        others = "of texts that say they are in another language, or in none, and left out"
+        st.caption(f"{whole - len(frame):,} predictions are {others}.")
     if frame.empty:
         return
     frame = rare.with_frequencies(frame, dict(zip(ids, found["zipf"], strict=True)))
@@ -154,7 +156,7 @@ def show_relations(frame: "pd.DataFrame", measure: str, chosen: str) -> None:
     found: dict[str, Relation] = {}
     texts: dict[str, int] = {}
     for name in order:
-        slim = frame[["text_id", "position", name, measure]]
+        slim = frame[["text_id", "pair", "position", name, measure]]
         found[name] = related(slim, name, measure)
         if name == chosen:
             with place:
@@ -162,7 +164,7 @@ def show_relations(frame: "pd.DataFrame", measure: str, chosen: str) -> None:
                 chart = scatter_chart(frame, name, measure, found[name], dark())
                 st.altair_chart(chart, alt=f"{MEASURES[measure].label} against {rare.PREDICTORS[name].label}")
                 st.write(rare.in_words(found[name], name, measure))
-        texts[name] = slim.dropna()["text_id"].nunique()
+        texts[name] = slim.dropna(subset=[name, measure])["text_id"].nunique()
         rows = [row(one.label, found[name], texts[name]) for name, one in rare.PREDICTORS.items() if name in found]
         table.dataframe(rows, hide_index=True, column_config=columns(), alt="Correlations")
 
