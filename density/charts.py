@@ -239,7 +239,7 @@ def phases(low: float, log: bool, dark: bool, below: bool = False) -> list[alt.C
     rows = [
         {
             **{"start": max(start, low), "end": end, "shade": shade},
-            "name": f"{name}, of 7B-14B models" if log or end - start > 0.1 else "",
+            "name": f"{name}, 7B-14B models" if log or end - start > 0.1 else "",
         }
         for name, (start, end, shade) in PHASES.items()
     ]

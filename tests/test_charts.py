@@ -169,7 +169,7 @@ def test_a_curve_has_its_controls_at_the_size_of_their_trace():
         ("complement", 0.5): (0.25, 510),
     }
     labels = {row[key] for row in rows for key in ("label", "name") if key in row}
-    assert labels == {"asked: 80%", "shown: 50%", *(f"{name}, of 7B-14B models" for name in PHASES)}
+    assert labels == {"asked: 80%", "shown: 50%", *(f"{name}, 7B-14B models" for name in PHASES)}
 
 
 def test_the_empty_trace_is_on_the_linear_axis_alone():
