@@ -48,8 +48,8 @@ class KeepComplement:
         self.positions = self.inner.positions
 
     def layer(self, layer: int) -> Kept:
-        kept, length = self.inner.layer(layer), self.inner.length
-        visible = self.inner.importances.heads[layer, :, :length, :length] > -torch.inf
+        kept = self.inner.layer(layer)
+        visible = self.inner.heads[layer] > -torch.inf
         return Kept(
             residual_attention=torch.ones_like(kept.residual_attention),
             heads=~kept.heads & visible,

@@ -165,11 +165,11 @@ class Reading:
 
 
 def of_like_length(traces: Sequence[Trace]) -> list[list[Trace]]:
-    """``traces``, in their order, cut where their length has changed by more than an eighth, and more than 4 tokens."""
+    """``traces``, in their order, cut where their length has changed by more than a quarter, and more than 8 tokens."""
     groups: list[list[Trace]] = []
     for trace in traces:
         first = groups[-1][0].position if groups else 0
-        if not groups or abs(trace.position - first) > max(3, first // 8):
+        if not groups or abs(trace.position - first) > max(7, first // 4):
             groups.append([])
         groups[-1].append(trace)
     return groups

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from density.families import Block, Family
 from density.families.parts import Attention, mix, through
+from density.families.products import ROUND, quick
 from density.importance import CHUNK_BYTES, check_finite
 from density.traces import Trace, Traces
 
@@ -60,27 +61,26 @@ class KeepTraces:
 
     def __init__(self, traces: Traces, batch: Sequence[Trace]) -> None:
         self.positions = [trace.position for trace in batch]
-        self.importances = traces.importances
-        self.length = max(self.positions) + 1
-        heads = self.importances.heads
-        self.level = torch.tensor([trace.level for trace in batch], dtype=heads.dtype, device=heads.device)
-        which = torch.tensor([traces.index[position] for position in self.positions], device=heads.device)
-        reached = self.level[:, None, None]
-        self.attention = traces.widest.attention[which, :, : self.length] >= reached
-        self.mlp = traces.widest.mlp[which, :, : self.length] >= reached
+        given, length = traces.importances, max(self.positions) + 1
+        levels = torch.tensor([trace.level for trace in batch], dtype=given.heads.dtype, device=given.heads.device)
+        which = torch.tensor([traces.index[position] for position in self.positions], device=given.heads.device)
+        level = levels[:, None, None]
+        attention = traces.widest.attention[which, :, :length] >= level
+        mlp = traces.widest.mlp[which, :, :length] >= level
+        self.residual_attention = (given.residual_attention[:, :length] >= level) & attention
+        self.residual_mlp = None
+        if given.residual_mlp is not None:
+            self.residual_mlp = (given.residual_mlp[:, :length] >= level) & mlp
+        self.mlp = (given.mlp[:, :length] >= level[..., None]) & mlp[..., None]
+        self.heads = given.heads[..., :length, :length]
+        self.entered = torch.where(attention, level, torch.inf)
 
     def layer(self, layer: int) -> Kept:
-        some, given = slice(self.length), self.importances
-        level, attention, mlp = self.level[:, None], self.attention[:, layer], self.mlp[:, layer]
-        entered = torch.where(attention, level, torch.inf)[:, None, :, None]
-        residual_mlp = None
-        if given.residual_mlp is not None:
-            residual_mlp = (given.residual_mlp[layer, some] >= level) & mlp
         return Kept(
-            residual_attention=(given.residual_attention[layer, some] >= level) & attention,
-            heads=given.heads[layer, :, some, some] >= entered,
-            residual_mlp=residual_mlp,
-            mlp=(given.mlp[layer, some] >= level[..., None]) & mlp[..., None],
+            residual_attention=self.residual_attention[:, layer],
+            heads=self.heads[layer] >= self.entered[:, layer, None, :, None],
+            residual_mlp=None if self.residual_mlp is None else self.residual_mlp[:, layer],
+            mlp=self.mlp[:, layer],
         )
 
 
@@ -136,16 +136,19 @@ class Chosen:
 
     Attributes:
         mask: ``True`` for each of them.
-        numbers: Which they are; ``None`` where all are computed and those not chosen left out afterwards.
+        numbers: Which they are, the last again until there are a multiple of `ROUND`; ``None`` where all are computed
+            and those not chosen left out afterwards.
+        count: How many of ``numbers`` are not repeated.
     """
 
     mask: Bool[Tensor, " rows"]
-    numbers: Int[Tensor, " chosen"] | None
+    numbers: Int[Tensor, " computed"] | None
+    count: int
 
     @property
     def nothing(self) -> bool:
         """Whether there is nothing to compute."""
-        return self.numbers is not None and len(self.numbers) == 0
+        return self.numbers is not None and self.count == 0
 
     def of(self, rows: Shaped[Tensor, " rows *width"]) -> Shaped[Tensor, " computed *width"]:
         """Those of ``rows`` that are computed."""
@@ -162,12 +165,16 @@ class Chosen:
         if self.numbers is None:
             state.add_(write.masked_fill(~self.mask[:, None], 0))
         else:
-            state.index_add_(0, self.numbers, write)
+            state.index_add_(0, self.numbers[: self.count], write[: self.count])
 
 
 def choose(mask: Bool[Tensor, " rows"]) -> Chosen:
     """The rows at which ``mask`` is ``True``; found only where that does not make the device wait for the host."""
-    return Chosen(mask, mask.nonzero()[:, 0] if mask.device.type in ROW_SKIPPING_DEVICES else None)
+    if mask.device.type not in ROW_SKIPPING_DEVICES:
+        return Chosen(mask, None, len(mask))
+    numbers = mask.nonzero()[:, 0]
+    count = len(numbers)
+    return Chosen(mask, torch.cat((numbers, numbers[-1:].expand(-count % ROUND))), count)
 
 
 def replay(
@@ -220,7 +227,8 @@ def replay_rows(
     alive = torch.ones(len(state), dtype=torch.bool, device=state.device)
     yield state
     for layer in range(family.layers):
-        block, kept = family.block(layer, len(ids)), [keep.layer(layer) for keep in keeps]
+        block: Block = quick(family.block(layer, len(ids)))
+        kept = [keep.layer(layer) for keep in keeps]
         routing = None if experts is None else experts[layer].index_select(0, rows.positions)
         skip, mlps = rows.packed(group.residual_attention for group in kept), rows.packed(group.mlp for group in kept)
         attended = choose(rows.packed(any_edge(group.heads) for group in kept))
@@ -317,14 +325,14 @@ def keys_and_values(
 ) -> list[Float[Tensor, "places kv_head d_head"]]:
     """Keys and values at every place; rows that are not ``alive`` share those of a zero state at their position."""
     attention = block.attention
-    if alive.numbers is None or len(alive.numbers) > 0.95 * len(normed):
+    if alive.numbers is None or alive.count > 0.95 * len(normed):
         read, at, source = normed, rows.positions, rows.padded
     else:
         length = max(length for _, length in rows.shapes)
-        zero = through(block.attention_norm, torch.zeros_like(normed[:1])).expand(length, -1)
-        read = torch.cat((zero, alive.of(normed)))
-        at = torch.cat((torch.arange(length, device=normed.device), alive.of(rows.positions)))
-        source = alive.back(rows.positions, length).index_select(0, rows.padded)
+        positions = torch.arange(length + -length % ROUND, device=normed.device).clamp_max_(length - 1)
+        zero = through(block.attention_norm, torch.zeros_like(normed[:1])).expand(len(positions), -1)
+        read, at = torch.cat((zero, alive.of(normed))), torch.cat((positions, alive.of(rows.positions)))
+        source = alive.back(rows.positions, len(positions)).index_select(0, rows.padded)
     return [projection(read, at).index_select(0, source) for projection in (attention.key, attention.value)]
 
 

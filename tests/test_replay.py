@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import density.replay
+from density.families.products import ROUND
 from density.fidelity import probabilities, total_variation
 from density.importance import run_whole
 from density.reading import REPLAY_BYTES, free_bytes, of_like_length, replay_budget
@@ -93,15 +94,38 @@ def test_no_layer_makes_the_device_wait_for_the_host(as_elsewhere):
         keep = KeepTraces(traces, batch)
         with Counted() as counted:
             replay(family, ids, keep)
-        assert counted.calls["mm"] >= 7 * layers
+        assert counted.calls["mm"] + counted.calls["_linear_pointwise"] >= 7 * layers
         waits.append(sum(counted.calls[name] for name in WAITING))
     assert waits[0] == waits[1]
 
 
+def test_rows_are_computed_in_a_few_different_numbers_and_none_is_added_twice(monkeypatch):
+    family, ids, traces, batch = traced(LLAMA, (6, 16), sizes=(0.05, 0.1, 0.2, 0.4, 0.8))
+    exact = replay(family, ids, KeepTraces(traces, batch))
+    numbers = []
+    real = density.replay.mlp_write
+
+    def counting(block, state, kept, computed, routing):
+        numbers.append(len(computed.numbers))
+        assert computed.count <= len(computed.numbers) < computed.count + ROUND
+        return real(block, state, kept, computed, routing)
+
+    monkeypatch.setattr(density.replay, "mlp_write", counting)
+    replay(family, ids, KeepTraces(traces, batch))
+    assert numbers and {number % ROUND for number in numbers} == {0}
+    monkeypatch.setattr(density.replay, "ROUND", 1)
+    assert (
+        float(
+            total_variation(probabilities(exact), probabilities(replay(family, ids, KeepTraces(traces, batch)))).max()
+        )
+        < 1e-5
+    )
+
+
 def test_items_of_like_length_are_grouped_in_their_order():
-    traces = [Trace(position, 0.1, 0.1, 1, 2) for position in (0, 3, 4, 7, 40, 44, 45, 46, 3)]
+    traces = [Trace(position, 0.1, 0.1, 1, 2) for position in (0, 3, 7, 8, 15, 40, 50, 51, 3)]
     groups = [[trace.position for trace in group] for group in of_like_length(traces)]
-    assert groups == [[0, 3], [4, 7], [40, 44, 45], [46], [3]]
+    assert groups == [[0, 3, 7], [8, 15], [40, 50], [51], [3]]
 
 
 @pytest.mark.parametrize(("free", "budget"), [(80 * 2**30, 20 * 2**30), (2**20, REPLAY_BYTES)])

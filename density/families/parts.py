@@ -89,10 +89,12 @@ class Rotary:
         self, x: Float[Tensor, "rows heads d_head"], positions: Int[Tensor, " rows"]
     ) -> Float[Tensor, "rows heads d_head"]:
         cos, sin = self.cos.index_select(0, positions)[:, None], self.sin.index_select(0, positions)[:, None]
-        width = cos.shape[-1]
-        turned, rest = x[..., :width], x[..., width:]
-        signed = torch.cat((-sin[..., : width // 2], sin[..., width // 2 :]), dim=-1)
-        turned = (turned * cos).addcmul_(turned.roll(width // 2, -1).to(cos.dtype), signed).to(x.dtype)
+        width, half = cos.shape[-1], cos.shape[-1] // 2
+        first, second, rest = x[..., :half], x[..., half:width], x[..., width:]
+        turned = x[..., :width] * cos
+        turned[..., :half].addcmul_(second.to(cos.dtype), sin[..., :half], value=-1)
+        turned[..., half:].addcmul_(first.to(cos.dtype), sin[..., half:])
+        turned = turned.to(x.dtype)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
