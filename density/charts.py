@@ -1,8 +1,4 @@
-"""Results as colours and charts; knows no model and no session.
-
-One colour scale: viridis (Smith and van der Walt, 2015; the anchors are Vega's), perceptually uniform and safe for the
-colour-blind, turned so that darker means denser.
-"""
+"""Results as charts; knows no model and no session."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,75 +6,15 @@ from typing import Any
 
 import altair as alt
 
+from density.colours import CAME_COLOUR, DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, words
 from density.view import percent, visible
 
-VIRIDIS = (
-    *("#440154", "#470e61", "#481a6c", "#482575", "#472f7d", "#443a83", "#414487", "#3d4e8a", "#39568c", "#35608d"),
-    *("#31688e", "#2d708e", "#2a788e", "#27818e", "#23888e", "#21918d", "#1f988b", "#1fa088", "#22a884", "#2ab07f"),
-    *("#35b779", "#43bf71", "#54c568", "#66cc5d", "#7ad151", "#8fd744", "#a5db36", "#bcdf27", "#d2e21b", "#e9e51a"),
-    "#fde725",
-)
-SCALE = VIRIDIS[::-1]
-TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
-# One meaning each, wherever it is drawn; told apart by the colour-blind within a chart, and seen on light and on dark.
-RUN_COLOURS = {
-    "full model": "#8aa4b3",
-    "trace": "#2f7fc6",
-    "random control": "#b83b86",
-    "complement": "#9a8412",
-    "switched": "#cc3342",
-}
-KIND_COLOURS = {"residual": "#979797", "head": "#7b63d6", "mlp": "#0f8a66"}
-KIND_NAMES = {"residual": "residual", "head": "heads", "mlp": "MLP"}
-CAME_COLOUR = "#c8701a"
-DEPTH_COLOURS = ("#dccdb9", "#b59c7c", "#8b6f4e", "#5c4630")
 # What is kept, and the dashes of its line.
 CURVES = {"trace": [1, 0], "random control": [6, 3], "complement": [2, 3]}
 # Sizes where models of 7B to 14B build a prediction up, and where they refine it (s-Trace), and how dark their bands
 # are; of the model at hand, nothing says that they are the same.
 PHASES = {"construction": (1e-4, 1e-2, 0.05), "refinement": (1e-2, 1.0, 0.1)}
 MOST_SOURCES = 30
-
-
-def tint(share: float) -> str:
-    """The scale's colour of a share in [0, 1], as ``#rrggbb``; shares outside are held at the ends."""
-    place = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
-    low = min(int(place), len(SCALE) - 2)
-    start, end, part = channels(SCALE[low]), channels(SCALE[low + 1]), place - low
-    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(start, end, strict=True))
-
-
-def ink(background: str) -> str:
-    """Black or white, whichever reads better on ``background``: the contrast is at least 4.58, the root of 21."""
-    return max(("#000000", "#ffffff"), key=lambda colour: contrast(colour, background))
-
-
-def channels(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue of ``#rrggbb``, 0 to 255."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
-    darker, lighter = sorted((luminance(one), luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance, 0 to 1 (WCAG 2.2)."""
-    shares = [value / 255 for value in channels(colour)]
-    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def legend() -> dict[str, Any]:
-    """The scale as a strip of colours from 0 to 1, and the ticks on it as shares with their labels."""
-    return {"colours": list(SCALE), "ticks": [[share, f"{share:.0%}"] for share in TICKS]}
-
-
-def words(dark: bool) -> str:
-    """The colour to write with, and of rules."""
-    return "#e4e6e7" if dark else "#23272b"
 
 
 def compare_chart(

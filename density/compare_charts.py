@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import altair as alt
 
 from density.agreement import Shared, both
-from density.charts import RUN_COLOURS, layered, words
+from density.charts import layered
+from density.colours import RUN_COLOURS, words
 from density.view import percent, visible
 
 LONGEST_NAME = 60

@@ -5,7 +5,8 @@ from typing import Any
 
 import altair as alt
 
-from density.charts import RUN_COLOURS, layered, words
+from density.charts import layered
+from density.colours import RUN_COLOURS, words
 from density.lengths import Bin, Trends
 from density.measures import MEASURES, NATS_SCALE
 from density.statistics import Estimate

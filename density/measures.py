@@ -1,8 +1,8 @@
 """What tokens are tinted by: six measures on three scales, by token, by word or by sentence.
 
-Shares, from 0 to 100%, are on the one scale of `density.charts`. Nats and frequencies are each on a scale of one hue of
-its own, so that a colour never means two things; the ranges are fixed, so that a colour means the same on every text.
-On the scale of frequencies darker is rarer.
+Shares, from 0 to 100%, are on the one scale of `density.colours`. Nats and frequencies are each on a scale of one hue
+of its own, so that a colour never means two things; the ranges are fixed, so that a colour means the same on every
+text. On the scale of frequencies darker is rarer.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from density.charts import SCALE, TICKS, channels, ink
+from density.colours import SCALE, TICKS, channels, ink
 from density.view import cells, percent
 
 # Even steps of lightness at one hue (OKLCH, 5 degrees; 320 degrees).

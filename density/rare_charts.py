@@ -3,7 +3,8 @@
 import altair as alt
 import pandas as pd
 
-from density.charts import RUN_COLOURS, layered, words
+from density.charts import layered
+from density.colours import RUN_COLOURS, words
 from density.measures import MEASURES, NATS
 from density.rare import PREDICTORS, Relation, complete
 from density.view import visible

@@ -12,30 +12,18 @@ from typing import Any
 
 import altair as alt
 
-from density.charts import (
-    RUN_COLOURS,
-    compare_chart,
-    curve_chart,
-    depths_chart,
-    heads_chart,
-    ink,
-    kinds_chart,
-    legend,
-    sources_chart,
-    tint,
-)
+from density import heatmap
+from density.charts import compare_chart, curve_chart, depths_chart, heads_chart, kinds_chart, sources_chart
+from density.colours import RUN_COLOURS
 from density.takehome import circuit_chart, describe, svg
-from density.view import bracket, cells, marked, percent, table, visible
+from density.view import bracket, marked, percent, table, visible
 
 SETTINGS = ("model", "revision", "rule", "fidelity", "search", "precision", "device", "seed")
+FOLLOWING = "The last piece is what the model finds likeliest next, if that was measured."
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #23272b; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-.text { line-height: 2.1 } .text span { padding: 0.15em 0.1em; border-radius: 0.2em; white-space: pre-wrap }
-.text i { font-style: normal; opacity: 0.65; font-size: 0.85em }
-.scale { display: flex; width: 16rem } .scale b { flex: 1; height: 0.8rem }
-.ticks { display: flex; width: 16rem; justify-content: space-between; font-size: 0.8rem }
 table { border-collapse: collapse; font-size: 0.85rem } td, th { padding: 0.2rem 0.6rem; text-align: right }
 th { border-bottom: 1px solid #999; vertical-align: bottom } td.word { text-align: left; font-family: monospace }
 .wide { overflow-x: auto } svg { max-width: 100%; height: auto }
@@ -58,7 +46,7 @@ def report(
         definitions: Of the numbers, by their names in the documents.
     """
     parts = [
-        section("Text", heatmap(document)),
+        section("Text", f"{heatmap.text(document)}<p>{FOLLOWING}</p>"),
         section("Predictions", rows(table(document))),
         section("Likeliest next tokens", likeliest(document["predictions"])),
         *(explored(document, found) if found else ()),
@@ -89,7 +77,7 @@ def page(title: str, lead: str, parts: Iterable[str], style: str = "") -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-        f"<style>{STYLE}{style}</style></head>"
+        f"<style>{STYLE}{heatmap.STYLE}{style}</style></head>"
         f"<body><h1>{words(title)}</h1><p>{escape(lead)}</p>{''.join(parts)}</body></html>\n"
     )
 
@@ -102,32 +90,6 @@ def section(title: str, body: str) -> str:
 def words(text: object) -> str:
     """Anything as HTML that shows it as it is; a number with six figures."""
     return f"<bdi>{escape(f'{text:.6g}' if isinstance(text, float) else str(text))}</bdi>"
-
-
-def heatmap(document: Mapping[str, Any]) -> str:
-    """The text, every token in its colour, and the scale."""
-    found = {prediction["position"]: prediction for prediction in document["predictions"]}
-    spans = [span(cell, found.get(cell["position"])) for cell in cells(document) if cell["pieces"]]
-    scale = legend()
-    strip = "".join(f'<b style="background:{colour}"></b>' for colour in scale["colours"])
-    ticks = "".join(f"<span>{label}</span>" for _, label in scale["ticks"])
-    return (
-        f'<p class="text">{"".join(spans)}</p><div class="scale">{strip}</div><div class="ticks">{ticks}</div>'
-        "<p>The last piece is what the model finds likeliest next, if that was measured.</p>"
-    )
-
-
-def span(cell: Mapping[str, Any], prediction: Mapping[str, Any] | None) -> str:
-    """A token; its numbers appear where the pointer rests on it."""
-    colours = ""
-    if prediction is not None:
-        background = tint(prediction["density"])
-        colours = f' style="background:{background};color:{ink(background)}"'
-    shown = "".join(f"<i>{escape(mark)}</i>" if mark else escape(piece) for piece, mark in cell["pieces"])
-    following = " &#8594; " if cell["following"] else ""
-    return (
-        f'{following}<span{colours} title="{escape(cell["label"])}"><bdi>{shown}</bdi></span>' + "<br>" * cell["breaks"]
-    )
 
 
 def rows(records: Sequence[Mapping[str, Any]]) -> str:

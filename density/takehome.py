@@ -14,7 +14,7 @@ from typing import Any
 import altair as alt
 import networkx as nx
 
-from density.charts import KIND_COLOURS
+from density.colours import KIND_COLOURS
 from density.layout import lay_out, place
 from density.view import percent, quoted, visible
 

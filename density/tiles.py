@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from density.agreement import by_token
-from density.charts import ink
+from density.colours import ink
 from density.measures import MEASURES, blend
 from density.view import marked, percent, top_shown, visible
 

@@ -6,16 +6,12 @@ import streamlit as st
 
 from density.serving.question import Question
 from pages.parts import engine, inputs, reopening, results, selected
-from pages.parts.page import TITLE, init, literal, sentence
+from pages.parts.page import ABOUT, TITLE, init, literal, sentence
 
 if TYPE_CHECKING:
     from density.serving.service import Service
 
 AT_ONCE = 0.15
-ABOUT = (
-    "Each token is tinted by the density of predicting it: the share of the model's computation graph that, replayed "
-    "alone, still makes the same prediction to the fidelity you set."
-)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from density.agreement import agreements, both, by_token, shared_rows, shared_texts, shared_words, units_of, whole_text
 from density.align import place, words
-from density.charts import KIND_COLOURS, RUN_COLOURS, SCALE, contrast, ink, luminance
+from density.colours import KIND_COLOURS, RUN_COLOURS, SCALE, contrast, ink, luminance
 from density.compare_charts import against_chart
 from density.measures import NATS_SCALE, ZIPF_SCALE
 from density.tiles import DIFFERENCE_SCALE, difference_legend, difference_place, differences, points, targets

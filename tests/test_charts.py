@@ -7,23 +7,25 @@ import pytest
 import vl_convert
 
 from density.charts import (
-    CAME_COLOUR,
-    KIND_COLOURS,
     PHASES,
-    RUN_COLOURS,
-    SCALE,
-    channels,
     compare_chart,
-    contrast,
     curve_chart,
     depth_shares,
     depths_chart,
     heads_chart,
-    ink,
     kinds_chart,
+    sources_chart,
+)
+from density.colours import (
+    CAME_COLOUR,
+    KIND_COLOURS,
+    RUN_COLOURS,
+    SCALE,
+    channels,
+    contrast,
+    ink,
     legend,
     luminance,
-    sources_chart,
     tint,
 )
 from tests.test_view import HOSTILE

@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
-from density.charts import RUN_COLOURS
+from density.colours import RUN_COLOURS
 from density.search import EMPTY, LATTICE
 from density.view import likeliest
 from pages.parts.generate import as_document

@@ -13,7 +13,7 @@ import networkx as nx
 import pytest
 
 from density import report, takehome
-from density.charts import CAME_COLOUR
+from density.colours import CAME_COLOUR
 from density.document import MOST_BYTES, parse_profile
 from density.errors import BadInput
 from density.report import python_lines

@@ -36,6 +36,8 @@ function build(parent) {
   note.setAttribute("role", "status");
   root.append(legend, text, note, tip);
   parent.append(root);
+  // What was shown until now, see assets/first_view.
+  document.getElementById("first-view")?.remove();
   const board = { root, text, tip, note, legend, cells: [], nodes: [], shape: null, at: 0, shown: null };
   listen(board);
   return board;

@@ -8,17 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from density.charts import (
-    DEPTH_COLOURS,
-    KIND_COLOURS,
-    KIND_NAMES,
-    RUN_COLOURS,
-    layered,
-    phases,
-    size_axis,
-    tint,
-    words,
-)
+from density.charts import layered, phases, size_axis
+from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, tint, words
 from density.findings.data import GRID, Tables, along
 from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
 from density.findings.verdicts import Claim, Unit, written

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.charts import KIND_COLOURS
+from density.colours import KIND_COLOURS
 from density.layout import find, first, lay_out, picked, signature
 from density.serving.question import Question
 from density.view import visible

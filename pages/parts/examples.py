@@ -32,6 +32,15 @@ def answers(document: dict[str, Any], question: Question) -> bool:
     )
 
 
+def origin(document: dict[str, Any]) -> str:
+    """What a precomputed profile was measured with."""
+    versions = document["versions"]
+    return (
+        f"with {document['model']} at fidelity {document['fidelity']:.0%}, by density {versions['density']} and "
+        f"torch {versions['torch']}"
+    )
+
+
 def command(document: dict[str, Any]) -> str:
     """The command that wrote it."""
     return f"python -m density profile --model {document['model']} --text {shlex.quote(document['text'])} --json PATH"

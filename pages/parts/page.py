@@ -13,6 +13,10 @@ from pages.parts.serve import know_address
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 TITLE = "Density explorer"
+ABOUT = (
+    "Each token is tinted by the density of predicting it: the share of the model's computation graph that, replayed "
+    "alone, still makes the same prediction to the fidelity you set."
+)
 # Of widgets whose values outlive a visit to another page. Every widget that is set by code has it: what a run said is
 # lost if a click interrupts it, and a browser that was not told shows a widget at its first value.
 KEPT: dict[str, Any] = {"persist_state": "session"}

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import streamlit as st
 
-from density.charts import KIND_COLOURS, RUN_COLOURS, compare_chart, layered, words
+from density.charts import compare_chart, layered
+from density.colours import KIND_COLOURS, RUN_COLOURS, words
 from density.layout import around, beside, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question

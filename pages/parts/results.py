@@ -122,10 +122,8 @@ def show_example(question: Question) -> None:
     document = examples.precomputed(question.text)
     if document is None:
         return
-    versions = document["versions"]
     st.caption(
-        f"**Precomputed** with {document['model']} at fidelity {document['fidelity']:.0%}, "
-        f"by density {versions['density']} and torch {versions['torch']}. "
+        f"**Precomputed** {examples.origin(document)}. "
         + ("" if examples.answers(document, question) else "**This is not what is asked now:** ")
         + "Run measures it here.",
         help=f"`{examples.command(document)}`",

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.charts import (
-    RUN_COLOURS,
-    compare_chart,
-    curve_chart,
-    depths_chart,
-    heads_chart,
-    kinds_chart,
-    sources_chart,
-)
+from density.charts import compare_chart, curve_chart, depths_chart, heads_chart, kinds_chart, sources_chart
+from density.colours import RUN_COLOURS
 from density.search import EMPTY, LATTICE
 from density.serving.jobs import Snapshot
 from density.serving.question import Question

@@ -1,5 +1,7 @@
 """``python -m pages.parts.serve``: serves the pages, with the options of ``streamlit run``, asking nobody who it is.
 
+A new visitor is answered with something to look at, see `pages.parts.first_view`.
+
 Streamlit would ask a server on the internet for this machine's address when a page of another site wants a websocket,
 to tell whether that site is this machine.
 """
@@ -20,5 +22,8 @@ def know_address() -> None:
 
 
 if __name__ == "__main__":
+    from pages.parts.first_view import serve_first_view
+
     know_address()
+    serve_first_view()
     cli.main(["run", str(APP), *sys.argv[1:]], prog_name="streamlit")

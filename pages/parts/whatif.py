@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.charts import RUN_COLOURS, compare_chart
+from density.charts import compare_chart
+from density.colours import RUN_COLOURS
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import visible

@@ -1,0 +1,60 @@
+"""What a new visitor sees first: the first example, tinted, in the very page that brings Streamlit's own code.
+
+That code has to come, start, ask for the page and draw it before anything of the page is seen, which takes seconds. The
+first view lies over it until the page's heatmap is drawn. A link that says what to show has none.
+"""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
+from streamlit import config, file_util
+from streamlit.web.server.starlette import starlette_app
+
+from density import heatmap
+from pages.parts.examples import EXAMPLES, origin, precomputed
+from pages.parts.page import ABOUT, ASSETS, TITLE
+
+FOLDER = ASSETS / "first_view"
+COLOURS = {"background": "backgroundColor", "sidebar": "secondaryBackgroundColor", "text": "textColor"}
+
+
+def serve_first_view() -> None:
+    """From now on a server that Streamlit makes answers at its root with the first view."""
+    routes = starlette_app.create_streamlit_routes
+    starlette_app.create_streamlit_routes = lambda runtime: [Route("/", answer), *routes(runtime)]
+
+
+def answer(request: Request) -> HTMLResponse:
+    """Streamlit's own page, with the first view in it unless a link says what to show."""
+    return HTMLResponse(page(first=not request.url.query), headers={"Cache-Control": "no-cache"})
+
+
+@cache
+def page(first: bool) -> str:
+    """Streamlit's own page, with the first view or without it."""
+    own = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    before, root, after = own.partition('<div id="root"></div>')
+    assert root, "Streamlit's page has no place that its code draws into"
+    return before + root + view() + after if first else own
+
+
+def view() -> str:
+    """The first view as HTML."""
+    document = precomputed(EXAMPLES[0]["text"])
+    assert document is not None, "the first example is not precomputed"
+    colours = "".join(
+        f"--{name}-{theme}: {config.get_option(f'theme.{theme}.{option}')};"
+        for theme in ("light", "dark")
+        for name, option in COLOURS.items()
+    )
+    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("view.css", "view.js"))
+    return (
+        f'<div id="first-view"><style>{style} #first-view {{ {colours} {heatmap.STYLE} }}</style>'
+        f'<h1>{escape(TITLE)}</h1><p class="note">{escape(ABOUT)}</p>'
+        f'<p class="note"><b>Precomputed</b> {escape(origin(document))}. The page is on its way.</p>'
+        f"{heatmap.text(document)}</div><script>{script}</script>"
+    )

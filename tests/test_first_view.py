@@ -1,0 +1,44 @@
+"""What a new visitor is answered with before the page is there."""
+
+import re
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from streamlit import file_util
+from streamlit.web.server.starlette import starlette_app
+
+from density.colours import tint
+from pages.parts.examples import EXAMPLES, precomputed
+from pages.parts.first_view import serve_first_view
+
+
+def asked(monkeypatch, address):
+    """What the server answers at an address."""
+    monkeypatch.setattr(starlette_app, "create_streamlit_routes", lambda runtime: [])
+    serve_first_view()
+    with TestClient(Starlette(routes=starlette_app.create_streamlit_routes(None))) as client:
+        return client.get(address)
+
+
+def test_a_new_visitor_is_shown_the_first_example_in_its_colours(monkeypatch):
+    answer = asked(monkeypatch, "/")
+    document = precomputed(EXAMPLES[0]["text"])
+    shown = answer.text[answer.text.index('id="first-view"') :]
+    assert "<b>Precomputed</b> with smollm2-135m at fidelity 80%" in shown
+    spans = re.findall(r'<span style="background:(#\w{6});[^>]*><bdi>([^<]*)</bdi>', shown)
+    assert [colour for colour, _ in spans] == [tint(found["density"]) for found in document["predictions"]]
+    assert "".join(text for _, text in spans[:-1]) == "".join(token["text"] for token in document["tokens"][1:])
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_streamlits_own_page_is_around_it(monkeypatch):
+    own = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    first = asked(monkeypatch, "/").text
+    begins, ends = first.index('<div id="first-view"'), first.rindex("</script>") + len("</script>")
+    assert first[:begins] + first[ends:] == own
+
+
+def test_a_link_that_says_what_to_show_is_answered_without_it(monkeypatch):
+    own = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    assert asked(monkeypatch, "/?fidelity=0.9").text == own
