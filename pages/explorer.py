@@ -1,9 +1,11 @@
 """The explorer: a text, read as the density of predicting each of its tokens."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from density.serving.jobs import State
 from density.serving.question import Question
 from pages.parts import engine, inputs, reopening, results, selected
 from pages.parts.page import ABOUT, TITLE, init, literal, sentence
@@ -39,7 +41,7 @@ def main() -> None:
     linked = st.session_state.run_link and (at_hand or question.model in in_memory)
     asked = st.session_state.get("asked")
     changed = not reopening.untouched(question) and asked is not None and asked != question
-    moved = changed and possible and service.measured(question)
+    moved = changed and possible and (at_another_fidelity(question) or service.measured(question))
     # A token of a precomputed example that is clicked is measured here, so that there is something to see below.
     clicked = asked != question and st.session_state.get("chosen") is not None and results.shows_example(question)
     if possible and (st.session_state.get("wanted") or linked or moved or (clicked and at_hand)):
@@ -53,6 +55,13 @@ def main() -> None:
         if not results.shows_example(question):
             selected.show(service)
             results.show_details(service)
+
+
+def at_another_fidelity(question: Question) -> bool:
+    """Whether just this was asked and answered before, but for the fidelity; what was measured is on disk at least."""
+    asked = st.session_state.get("asked")
+    same = asked is not None and replace(asked, fidelity=question.fidelity) == question
+    return same and st.session_state.job.poll().state is State.DONE
 
 
 def want() -> None:

@@ -179,6 +179,15 @@ def test_another_fidelity_is_answered_at_once_and_another_text_waits_for_run(pag
     assert "what was asked before; press Run" in said(page)
 
 
+def test_another_fidelity_is_answered_though_the_text_had_to_be_let_go_from_memory(page, monkeypatch):
+    run(page)
+    monkeypatch.setattr("density.serving.service.Service.measured", lambda service, question: False)
+    page.slider(key="fidelity").set_value(0.95)
+    settle(page)
+    assert page.session_state.asked.fidelity == 0.95
+    assert page.session_state.answer.subject.question.fidelity == 0.95 and page.session_state.answer.finished
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_answered(page, rule):
     page.selectbox(key="rule").set_value(rule)

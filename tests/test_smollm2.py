@@ -54,7 +54,8 @@ def test_curves_fall_from_the_empty_trace_to_the_model(reading):
     assert prediction.auc_linear < prediction.auc_log10 < 1
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_still_says_paris_and_reports_its_distance(smollm2, precision):
     model, figures = load(smollm2.name, precision=precision)
     assert model.decoder.dtype == getattr(torch, precision)
