@@ -197,7 +197,7 @@ class Tab:
             self._end_polls([fragment])
             self._polls[fragment] = asyncio.create_task(self._poll(fragment, message.auto_rerun.interval))
         elif kind == "stop_auto_rerun":
-            self._end_polls(list(self._polls))
+            self._end_polls(message.stop_auto_rerun.fragment_ids)
         elif kind == "page_info_changed":
             self._query = message.page_info_changed.query_string
         elif kind == "script_finished":

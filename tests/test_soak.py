@@ -5,9 +5,10 @@ import time
 
 import psutil
 import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from bench.page import nothing_kept
-from bench.soak import Person, Seen, percentile, server_of, small_models, soak_served, table_of
+from bench.soak import Person, Seen, Tab, percentile, server_of, small_models, soak_served, table_of
 from tests.browsing import served
 
 CLOSED = 15.0
@@ -56,3 +57,33 @@ def test_a_closed_tab_frees_the_server_within_fifteen_seconds():
 def test_a_percentile_is_one_of_the_values():
     assert [percentile([3.0, 1.0, 2.0], share) for share in (0.3, 0.5, 0.95)] == [1.0, 2.0, 3.0]
     assert percentile(range(1, 101), 0.95) == 95
+
+
+class Silence:
+    """A connection on which nothing comes."""
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        await asyncio.Event().wait()
+
+    async def close(self):
+        pass
+
+
+def test_a_fragment_that_is_gone_is_asked_for_no_longer_and_the_others_are():
+    async def polled() -> list[str]:
+        tab = Tab(Silence(), Seen())
+        for fragment in ("what is measured", "what is gone"):
+            message = ForwardMsg()
+            message.auto_rerun.fragment_id, message.auto_rerun.interval = fragment, 60
+            tab._take(message)
+        message = ForwardMsg()
+        message.stop_auto_rerun.fragment_ids.append("what is gone")
+        tab._take(message)
+        left = list(tab._polls)
+        await tab.close()
+        return left
+
+    assert asyncio.run(polled()) == ["what is measured"]
