@@ -10,7 +10,7 @@ from streamlit.web.server.starlette import starlette_app
 
 from density.colours import tint
 from pages.parts.examples import EXAMPLES, precomputed
-from pages.parts.first_view import serve_first_view
+from pages.parts.first_view import FOLDER, serve_first_view
 
 
 def asked(monkeypatch, address):
@@ -37,6 +37,14 @@ def test_streamlits_own_page_is_around_it(monkeypatch):
     first = asked(monkeypatch, "/").text
     begins, ends = first.index('<div id="first-view"'), first.rindex("</script>") + len("</script>")
     assert first[:begins] + first[ends:] == own
+
+
+def test_its_script_is_a_file_of_the_server_since_a_policy_may_allow_no_other(monkeypatch):
+    first = asked(monkeypatch, "/").text
+    (source,) = re.findall(r'<script src="\.(/first-view\.js)"', first)
+    answer = asked(monkeypatch, source)
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert answer.text == (FOLDER / "view.js").read_text(encoding="utf-8")
 
 
 def test_a_link_that_says_what_to_show_is_answered_without_it(monkeypatch):

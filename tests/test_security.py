@@ -421,6 +421,9 @@ def test_behind_the_proxy_the_page_answers_and_breaks_none_of_its_rules(proxy, c
     page.on("websocket", lambda opened: sockets.append(opened.url))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.goto(proxy.address, wait_until="commit")
+    page.locator("#first-view .text span").nth(1).wait_for(timeout=PATIENCE * 1000)
+    page.locator("#first-view").wait_for(state="detached", timeout=PATIENCE * 1000)
     answer_in(page, proxy.address, tiny_folder)
     for name in ("History", "Method"):
         page.get_by_role("link", name=name).first.click()

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import FileResponse, HTMLResponse
 from starlette.routing import Route
 from streamlit import config, file_util
 from streamlit.web.server.starlette import starlette_app
@@ -19,18 +19,25 @@ from pages.parts.examples import EXAMPLES, origin, precomputed
 from pages.parts.page import ABOUT, ASSETS, TITLE
 
 FOLDER = ASSETS / "first_view"
+NOT_KEPT = {"Cache-Control": "no-cache"}
 COLOURS = {"background": "backgroundColor", "sidebar": "secondaryBackgroundColor", "text": "textColor"}
 
 
 def serve_first_view() -> None:
     """From now on a server that Streamlit makes answers at its root with the first view."""
     routes = starlette_app.create_streamlit_routes
-    starlette_app.create_streamlit_routes = lambda runtime: [Route("/", answer), *routes(runtime)]
+    own = [Route("/", answer), Route("/first-view.js", script)]
+    starlette_app.create_streamlit_routes = lambda runtime: [*own, *routes(runtime)]
 
 
 def answer(request: Request) -> HTMLResponse:
     """Streamlit's own page, with the first view in it unless a link says what to show."""
-    return HTMLResponse(page(first=not request.url.query), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(page(first=not request.url.query), headers=NOT_KEPT)
+
+
+def script(request: Request) -> FileResponse:
+    """What takes the first view away: a file, since a policy may allow no script in a page."""
+    return FileResponse(FOLDER / "view.js", headers=NOT_KEPT)
 
 
 @cache
@@ -51,10 +58,10 @@ def view() -> str:
         for theme in ("light", "dark")
         for name, option in COLOURS.items()
     )
-    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("view.css", "view.js"))
+    style = (FOLDER / "view.css").read_text(encoding="utf-8")
     return (
         f'<div id="first-view"><style>{style} #first-view {{ {colours} {heatmap.STYLE} }}</style>'
         f'<h1>{escape(TITLE)}</h1><p class="note">{escape(ABOUT)}</p>'
         f'<p class="note"><b>Precomputed</b> {escape(origin(document))}. The page is on its way.</p>'
-        f"{heatmap.text(document)}</div><script>{script}</script>"
+        f'{heatmap.text(document)}</div><script src="./first-view.js" defer></script>'
     )
