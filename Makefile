@@ -3,8 +3,8 @@
 PYTHON ?= python3
 PYTEST ?=
 BENCH ?=
-# The tests of a file stay together: what they share is made once. Many wait for a browser or a server, so that two cores have time for three.
-AT_ONCE := -n 3 --dist loadfile
+# The tests of a file stay together: what they share is made once. Three at a time took two cores as long as two.
+AT_ONCE := -n 2 --dist loadfile
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install
