@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def at_another_fidelity(question: Question) -> bool:
-    """Whether just this was asked and answered before, but for the fidelity; what was measured is on disk at least."""
+    """Whether just this was asked and answered before, but for the fidelity, and may have been let go from memory."""
     asked = st.session_state.get("asked")
     same = asked is not None and replace(asked, fidelity=question.fidelity) == question
     return same and st.session_state.job.poll().state is State.DONE

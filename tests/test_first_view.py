@@ -5,7 +5,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from streamlit import file_util
+from streamlit import config, file_util
 from streamlit.web.server.starlette import starlette_app
 
 from density.colours import tint
@@ -50,3 +50,12 @@ def test_its_script_is_a_file_of_the_server_since_a_policy_may_allow_no_other(mo
 def test_a_link_that_says_what_to_show_is_answered_without_it(monkeypatch):
     own = (Path(file_util.get_static_dir()) / "index.html").read_text(encoding="utf-8")
     assert asked(monkeypatch, "/?fidelity=0.9").text == own
+
+
+def test_a_server_that_lies_deeper_answers_there_and_nowhere_else(monkeypatch):
+    base = {"server.baseUrlPath": "some/where"}
+    known = config.get_option
+    monkeypatch.setattr(config, "get_option", lambda name: base[name] if name in base else known(name))
+    assert 'id="first-view"' in asked(monkeypatch, "/some/where/").text
+    assert asked(monkeypatch, "/some/where/first-view.js").status_code == 200
+    assert asked(monkeypatch, "/").status_code == 404

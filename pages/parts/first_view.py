@@ -24,10 +24,16 @@ COLOURS = {"background": "backgroundColor", "sidebar": "secondaryBackgroundColor
 
 
 def serve_first_view() -> None:
-    """From now on a server that Streamlit makes answers at its root with the first view."""
+    """From now on a server that Streamlit makes answers at its root, wherever that is, with the first view."""
     routes = starlette_app.create_streamlit_routes
-    own = [Route("/", answer), Route("/first-view.js", script)]
-    starlette_app.create_streamlit_routes = lambda runtime: [*own, *routes(runtime)]
+    starlette_app.create_streamlit_routes = lambda runtime: [*own_routes(), *routes(runtime)]
+
+
+def own_routes() -> list[Route]:
+    """What is answered here instead of by Streamlit."""
+    base = config.get_option("server.baseUrlPath").strip("/")
+    root = f"/{base}/" if base else "/"
+    return [Route(root, answer), Route(f"{root}first-view.js", script)]
 
 
 def answer(request: Request) -> HTMLResponse:
