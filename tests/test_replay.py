@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import density.batch
 import density.replay
+from density.batch import lay_out
 from density.families.products import ROUND
 from density.fidelity import probabilities, total_variation
 from density.importance import run_whole
 from density.reading import REPLAY_BYTES, free_bytes, of_like_length, replay_budget
-from density.replay import KeepTraces, lay_out, replay, replay_states, replay_together
+from density.replay import KeepTraces, replay, replay_states, replay_together
 from density.traces import Trace, Traces
 from tests.tiny import CASES, EVERY_CASE, LLAMA, Case, random_ids, tiny
 
@@ -34,7 +36,7 @@ class Counted(TorchDispatchMode):
 @pytest.fixture
 def as_elsewhere(monkeypatch):
     """The way of a GPU, on this CPU."""
-    monkeypatch.setattr(density.replay, "ROW_SKIPPING_DEVICES", frozenset())
+    monkeypatch.setattr(density.batch, "ROW_SKIPPING_DEVICES", frozenset())
 
 
 def traced(case: Case, positions: tuple[int, ...], sizes: tuple[float, ...] = (0.1, 0.3, 0.7)):
@@ -113,6 +115,7 @@ def test_rows_are_computed_in_a_few_different_numbers_and_none_is_added_twice(mo
     monkeypatch.setattr(density.replay, "mlp_write", counting)
     replay(family, ids, KeepTraces(traces, batch))
     assert numbers and {number % ROUND for number in numbers} == {0}
+    monkeypatch.setattr(density.batch, "ROUND", 1)
     monkeypatch.setattr(density.replay, "ROUND", 1)
     assert (
         float(
