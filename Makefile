@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PYTEST ?=
 BENCH ?=
-# The tests of a file stay together: what they share is made once. Three at a time took two cores as long as two.
+# The tests of a file stay together: what they share is made once. Three at a time took two cores nearly as long.
 AT_ONCE := -n 2 --dist loadfile
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -82,8 +82,9 @@ browser:
 			|| echo "Chromium could not be installed; the browser tests will be skipped."; \
 	fi
 
-# Debian's nginx for the tests of deploy/nginx.conf, likewise; not started as a service.
-nginx:
+# Debian's nginx for the tests of deploy/nginx.conf, likewise; not started as a service. After Chromium, as apt-get runs
+# once at a time.
+nginx: browser
 	@if PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \

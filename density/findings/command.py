@@ -1,16 +1,12 @@
 """``python -m density findings``: what a corpus says of the papers' claims; importing this registers the command."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from density import cli
 from density.errors import BadInput
-from density.findings.document import find
-from density.findings.report import report, write_figures
-from density.findings.verdicts import Unit, Verdict
 
 
 @cli.app.command("findings")
@@ -31,6 +27,11 @@ def findings_command(
 
     Example: density findings sweep-run search-run --out report.html --figures figures
     """
+    # Read here: statistics and charts take more than a second, for which no other command should wait.
+    from density.findings.document import find
+    from density.findings.report import report, write_figures
+    from density.findings.table import verdicts_table
+
     for path in (json, out):
         cli.check_destination(path)
     if out == "-":
@@ -45,25 +46,3 @@ def findings_command(
             Path(out).write_text(report(found), encoding="utf-8")
     document = found.document()
     cli.deliver(document, json, lambda: verdicts_table(document))
-
-
-def verdicts_table(document: dict[str, Any]) -> Table:
-    """One row a check."""
-    rows = [
-        [claim["name"], check["model"], check["what"], check["verdict"], *numbers(check)]
-        for claim in document["claims"]
-        for check in claim["checks"] or [{"model": "", "what": "", "verdict": Verdict.CANNOT_TELL.value}]
-    ]
-    made = cli.table_of("claims", ["claim", "model", "what", "this data", "number", "95% interval", "texts"], rows)
-    for column in made.columns[:4]:
-        column.justify = "left"
-    return made
-
-
-def numbers(check: dict[str, Any]) -> list[str]:
-    """A check's number, its interval and how many texts it is of; empty where there is none."""
-    if check.get("value") is None:
-        return ["", "", ""]
-    write = Unit(check["unit"]).write
-    bounds = "" if check["low"] is None else f"{write(check['low'])} to {write(check['high'])}"
-    return [write(check["value"]), bounds, f"{check['texts']:,}"]

@@ -1,7 +1,8 @@
 """What the browser's tests share: one Chromium, one served app, and visitors who may ask nothing of any other host."""
 
+import json
 import os
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 
@@ -20,7 +21,8 @@ def chromium(in_summary):
     with sync_playwright() as playwright:
         # It finds no other machine: what a page asks elsewhere fails, and is seen by `visit`.
         nowhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", nowhere])
+        arguments = ["--no-sandbox", "--process-per-site", nowhere]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
 
@@ -40,22 +42,44 @@ def served(chromium, tmp_path_factory):
         yield address
 
 
+@pytest.fixture(scope="package")
+def visitors(chromium, served):
+    """A function that gives the browser of a new visitor who looks so: nothing is known of them.
+
+    All who look the same have one browser, which reads and compiles the app's scripts once: of every second of a test
+    that began with a browser of its own, half went into that.
+    """
+    browsers = {}
+
+    def one_who(**looks):
+        key = json.dumps(looks, sort_keys=True)
+        if key not in browsers:
+            browsers[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **looks})
+            browsers[key].set_default_timeout(MILLISECONDS)
+            # A page that stays, and with it the process in which the others are opened.
+            browsers[key].new_page().goto(urljoin(served, "_stcore/health"))
+        browser = browsers[key]
+        browser.clear_cookies()
+        browser.pages[0].evaluate("localStorage.clear()")
+        return browser
+
+    return one_who
+
+
 @pytest.fixture
-def visit(chromium, served, tiny_folder):
+def visit(visitors, served, tiny_folder):
     """Opens the page as a new visitor; a request to any other host, or an error in the page, fails the test."""
-    contexts, elsewhere, errors = [], [], []
+    pages, elsewhere, errors = [], [], []
 
     def heard(request):
         parts = urlsplit(request.url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(served).netloc:
             elsewhere.append(request.url)
 
-    def opened(options=None, **link):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **(options or {})})
-        contexts.append(context)
-        context.set_default_timeout(MILLISECONDS)
-        context.on("request", heard)
-        page = context.new_page()
+    def opened(looks=None, **link):
+        page = visitors(**(looks or {})).new_page()
+        pages.append(page)
+        page.on("request", heard)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
         page.goto(served + "?" + urlencode({"model": tiny_folder, **link}))
@@ -63,6 +87,6 @@ def visit(chromium, served, tiny_folder):
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert (elsewhere, errors) == ([], [])
