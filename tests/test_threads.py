@@ -1,6 +1,9 @@
 """As many threads as a process is given cores, by what it is bound to and by its control group."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,3 +30,29 @@ def test_torch_has_no_more_threads_than_cores_and_keeps_fewer(monkeypatch, given
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
     threads.use_cores()
     assert set_to[-1] == left
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch computes with another OpenMP here")
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ({}, "GOMP_SPINCOUNT = '1000'"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ""),
+    ],
+)
+def test_threads_of_a_server_wait_as_they_were_told_or_else_briefly(said, heard):
+    lines = "from pages.parts import serve; serve.wait_briefly(); import torch"
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", lines],
+        cwd=Path(__file__).parents[1],
+        env={**environment, "OMP_DISPLAY_ENV": "VERBOSE", **said},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "GOMP_SPINCOUNT" in done.stderr and heard in done.stderr
+    assert "'1000'" not in done.stderr or heard == "GOMP_SPINCOUNT = '1000'"

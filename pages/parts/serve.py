@@ -6,6 +6,7 @@ Streamlit would ask a server on the internet for this machine's address when a p
 to tell whether that site is this machine.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from streamlit.web import cli
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 HERE = "127.0.0.1"
+# How often a thread that waits for the others looks for them before it lets its core go.
+LOOKS = "1000"
 
 
 def know_address() -> None:
@@ -21,7 +24,19 @@ def know_address() -> None:
     net_util._internal_ip = net_util._external_ip = HERE
 
 
+def wait_briefly() -> None:
+    """Has threads that compute together let go of their cores soon when they wait for each other.
+
+    Beside a page there is always something else at work: a browser, a call that shares the screen. With OpenMP's own
+    waiting, two threads on two cores, one of them in use, take twice as long. How the environment says they are to wait
+    is left; what is said here is heard by GNU's OpenMP, which torch uses on Linux, and only before torch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", LOOKS)
+
+
 if __name__ == "__main__":
+    wait_briefly()
     from pages.parts.first_view import serve_first_view
 
     know_address()
