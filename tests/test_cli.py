@@ -260,3 +260,13 @@ def test_the_module_runs_as_a_program_with_json_alone_on_standard_output(tiny_fo
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert strict(done.stdout)["text"] == "a b"
+
+
+def test_what_only_some_commands_need_is_not_waited_for_by_all():
+    lines = "import sys; from density import cli; assert cli.main(['models', '--json', '-']) == 0; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "density.findings.command" in loaded and "torch" in loaded
+    assert loaded.isdisjoint(
+        {"transformers.modeling_utils", "scipy.stats", "altair", "wordfreq", "distributed", "streamlit"}
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 
 from density.errors import TooLarge, UnsupportedModel, first_line, shown
 from density.families import FAMILIES, family_for
@@ -167,8 +167,10 @@ def require_memory(needed: int, device: str, purpose: str) -> None:
 
 def load_weights(
     folder: Path, config: PreTrainedConfig, attention: str, device: str, dtype: torch.dtype, progress: Progress
-) -> PreTrainedModel:
-    """The model of ``folder`` in evaluation mode, without gradients.
+) -> torch.nn.Module:
+    """The model of ``folder`` in evaluation mode, without gradients: a `transformers.PreTrainedModel`.
+
+    Its class is not imported to be named: that takes two seconds, before any model is asked for.
 
     On a CPU, weights that are stored in ``dtype`` are not copied: they stay mapped to the file, and are read
     when first used.
@@ -203,7 +205,7 @@ def load_weights(
     return model.eval().requires_grad_(False)
 
 
-def _load_offloaded(folder: Path, config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> PreTrainedModel:
+def _load_offloaded(folder: Path, config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> torch.nn.Module:
     """The model as `accelerate` spreads it; weights that have to be written again for it go when the model goes."""
     places: dict[int | str, str] = {0: "cuda", "cpu": "cpu"} if torch.cuda.is_available() else {"cpu": "cpu"}
     budget = {place: int(OFFLOAD_SHARE * free_memory(device)) for place, device in places.items()}
