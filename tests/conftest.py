@@ -31,8 +31,8 @@ SECTIONS = pytest.StashKey[dict[str, list[str]]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SECTIONS] = {}
     config.stash[HOME] = keep_apart()
-    # Tests at once share the cores; more threads than cores would wait for each other, turning. The first process says
-    # so to the others before they load torch, and they to those that tests start.
+    # Processes at once share the cores: more threads than cores spin while they wait for each other. The first process
+    # says so to the others, before they load torch, and they to those that tests start.
     share = (os.cpu_count() or 1) // int(config.getoption("numprocesses", None) or 1)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
