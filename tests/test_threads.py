@@ -1,4 +1,4 @@
-"""As many threads as a process is given cores, by what it is bound to and by its control group."""
+"""As many threads as a process is given cores, by what it is bound to and by its control group; how a server's wait."""
 
 import os
 import subprocess

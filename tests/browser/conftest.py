@@ -44,24 +44,23 @@ def served(chromium, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def visitors(chromium, served):
-    """A function that gives the browser of a new visitor who looks so: nothing is known of them.
+    """A function that gives a context of the browser to a new visitor who looks so: nothing is known of them.
 
-    All who look the same have one browser, which reads and compiles the app's scripts once: of every second of a test
-    that began with a browser of its own, half went into that.
+    All who look the same share one, which reads and compiles the app's scripts once, not for each of them.
     """
-    browsers = {}
+    contexts = {}
 
     def one_who(**looks):
         key = json.dumps(looks, sort_keys=True)
-        if key not in browsers:
-            browsers[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **looks})
-            browsers[key].set_default_timeout(MILLISECONDS)
+        if key not in contexts:
+            contexts[key] = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **looks})
+            contexts[key].set_default_timeout(MILLISECONDS)
             # A page that stays, and with it the process in which the others are opened.
-            browsers[key].new_page().goto(urljoin(served, "_stcore/health"))
-        browser = browsers[key]
-        browser.clear_cookies()
-        browser.pages[0].evaluate("localStorage.clear()")
-        return browser
+            contexts[key].new_page().goto(urljoin(served, "_stcore/health"))
+        context = contexts[key]
+        context.clear_cookies()
+        context.pages[0].evaluate("localStorage.clear()")
+        return context
 
     return one_who
 
@@ -69,7 +68,7 @@ def visitors(chromium, served):
 @pytest.fixture
 def visit(visitors, served, tiny_folder):
     """Opens the page as a new visitor; a request to any other host, or an error in the page, fails the test."""
-    pages, elsewhere, errors = [], [], []
+    contexts, elsewhere, errors = set(), [], []
 
     def heard(request):
         parts = urlsplit(request.url)
@@ -77,9 +76,11 @@ def visit(visitors, served, tiny_folder):
             elsewhere.append(request.url)
 
     def opened(looks=None, **link):
-        page = visitors(**(looks or {})).new_page()
-        pages.append(page)
-        page.on("request", heard)
+        context = visitors(**(looks or {}))
+        if context not in contexts:
+            contexts.add(context)
+            context.on("request", heard)
+        page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("dialog", lambda dialog: errors.append(f"a dialog: {dialog.message}"))
         page.goto(served + "?" + urlencode({"model": tiny_folder, **link}))
@@ -87,6 +88,8 @@ def visit(visitors, served, tiny_folder):
         return page
 
     yield opened
-    for page in pages:
-        page.close()
+    for context in contexts:
+        for page in context.pages[1:]:
+            page.close()
+        context.remove_listener("request", heard)
     assert (elsewhere, errors) == ([], [])
