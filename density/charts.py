@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import altair as alt
 
 from density.colours import CAME_COLOUR, DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, words
+from density.graph import quarter_of
 from density.view import percent, visible
 
 # What is kept, and the dashes of its line.
@@ -241,14 +243,14 @@ def depths_chart(makeup: Mapping[str, Any], size: float, dark: bool = False) -> 
 
 
 def depth_shares(makeup: Mapping[str, Any]) -> dict[str, list[float]]:
-    """An explore document's shares by depth: of four quarters of the layers, or fewer where there are fewer layers."""
+    """An explore document's shares by depth: of those quarters of the layers that have any, see `density.graph`."""
     layers = len(makeup["layers"][0]) if makeup["layers"] else 0
-    parts = min(layers, len(DEPTH_COLOURS))
     found = {}
-    for part in range(parts):
-        start, end = part * layers // parts, (part + 1) * layers // parts
-        name = f"{start}" if end - start == 1 else f"{start}-{end - 1}"
-        found[name] = [sum(row[start:end]) for row in makeup["layers"]]
+    for _, quarter in groupby(range(layers), lambda layer: quarter_of(layer, layers)):
+        members = list(quarter)
+        first, last = members[0], members[-1]
+        name = f"{first}" if first == last else f"{first}-{last}"
+        found[name] = [sum(row[first : last + 1]) for row in makeup["layers"]]
     return found
 
 

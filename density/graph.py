@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+QUARTERS = 4
+
 
 class Kind(StrEnum):
     """What an edge writes. A sequential block has two skips, a parallel one ``RESIDUAL_ATTENTION`` alone."""
@@ -67,6 +69,11 @@ class Edge:
     def target(self, parallel: bool) -> State:
         """The state the edge writes, in a model whose blocks are ``parallel`` or not."""
         return State(self.source(parallel).depth + 1, self.query)
+
+
+def quarter_of(layer: int, layers: int) -> int:
+    """The quarter of ``layers`` that ``layer`` is in, from 0 at the input; of fewer than four some are empty."""
+    return QUARTERS * layer // layers
 
 
 def full_edge_count(layers: int, heads: int, tokens: int, *, parallel: bool = False, mlps: int = 1) -> int:

@@ -28,6 +28,7 @@ from density.colours import (
     luminance,
     tint,
 )
+from density.corpus.curve import by_quarter
 from tests.test_view import HOSTILE
 
 LIGHT, DARK = "#fcfcfb", "#16191c"
@@ -183,10 +184,18 @@ def test_the_empty_trace_is_on_the_linear_axis_alone():
 
 def test_layers_are_drawn_by_quarters_and_no_share_is_lost():
     shares = depth_shares(MAKEUP)
-    assert list(shares) == ["0", "1", "2", "3-4"]
-    assert shares["3-4"] == [1.0, 0.75, 0.4]
+    assert list(shares) == ["0-1", "2", "3", "4"]
+    assert [sum(column) for column in zip(*shares.values(), strict=True)] == pytest.approx([1, 1, 1])
     assert list(depth_shares({"layers": [[0.5, 0.5]]})) == ["0", "1"]
     assert depth_shares({"layers": []}) == {}
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4, 18, 30])
+def test_the_chart_and_a_dataset_mean_the_same_quarters(layers):
+    edges = list(range(1, layers + 1))
+    shares = depth_shares({"layers": [[number / sum(edges) for number in edges]]})
+    counted = [number for number in by_quarter(edges) if number]
+    assert [share for (share,) in shares.values()] == pytest.approx([number / sum(edges) for number in counted])
 
 
 def test_heads_without_edges_are_left_blank_and_layers_go_up():

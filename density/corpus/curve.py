@@ -9,12 +9,11 @@ from torch import Tensor
 
 from density.controls import KeepComplement, KeepEdges, random_edges
 from density.fidelity import nucleus_recovered, probabilities, total_variation
+from density.graph import QUARTERS, quarter_of
 from density.reading import Reading
 from density.replay import replay
 from density.search import SWEEP_GRID
 from density.traces import Trace, composition
-
-QUARTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +87,10 @@ def replays(
 
 
 def by_quarter(by_layer: Sequence[int]) -> list[int]:
-    """Edges by quarter of the layers; layer ``l`` of ``L`` is in quarter ``floor(4 l / L)``."""
+    """Edges by quarter of the layers, see `density.graph.quarter_of`."""
     counts = [0] * QUARTERS
     for layer, edges in enumerate(by_layer):
-        counts[QUARTERS * layer // len(by_layer)] += edges
+        counts[quarter_of(layer, len(by_layer))] += edges
     return counts
 
 
