@@ -8,9 +8,10 @@ from streamlit.errors import StreamlitAPIException
 from density.errors import DensityError
 from density.limits import limits
 from density.serving.jobs import Snapshot, State
-from density.serving.question import DEFAULT_MODEL, FIDELITY_RANGE, POSITIONS, RULES, SEARCHES
+from density.serving.question import DEFAULT_MODEL, POSITIONS, Question
 from pages.parts import datasets, engine
-from pages.parts.inputs import FIDELITY_HELP, RULE_HELP, SEARCH_HELP, counted, duration
+from pages.parts.compare_inputs import ask_models, complained, said_fetching
+from pages.parts.inputs import ask_fidelity, ask_method, counted, duration, model_refusal
 from pages.parts.page import KEPT, init, literal, sentence
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ PAGE = "corpus-"
 POLL_SECONDS = 0.4
 SAMPLE, FILE = "the sample", "a file"
 TYPES = ["txt", "tsv", "csv", "jsonl", "parquet"]
-MOST_TOKENS = 4096
 MOST_SHOWN = 50
 ABOUT = (
     "Many texts by one or several models, a row for each prediction, in a dataset that any reader of Parquet opens. "
@@ -40,10 +40,6 @@ COLUMN_HELP = (
     "The column with the texts. Unless one is chosen it is text or context; a .tsv or .csv whose first line has "
     "neither has no header, and its texts are the first column."
 )
-MODELS_HELP = (
-    "Each measures every text. The catalogue's models; or type a hub id (org/name@revision), a folder, or the path of "
-    "a .gguf file."
-)
 POSITIONS_HELP = "Which predictions of every text: the one after its last token, those of its last 16, or all."
 CONTROLS_HELP = (
     "At each size of a sweep also as many edges grown at random, and all edges but the trace's: three times as many "
@@ -51,7 +47,6 @@ CONTROLS_HELP = (
 )
 LIMIT_HELP = "So many of the texts, drawn with the seed: the same ones every time."
 SEED_HELP = "Of the draw, and of the random control."
-TOKENS_HELP = "A longer text is not measured: its row says so."
 FINDINGS_HELP = "The papers' claims and figures, as this data has them."
 COMMAND_HELP = "Where this project is installed it makes the same dataset; with --workers or --dask on more machines."
 
@@ -79,8 +74,15 @@ def ask(service: "Service") -> "Request | None":
     from density.corpus.rows import Measure
     from density.serving.corpora import Request
 
+    for name in ("fidelity", "rule", "max_tokens"):
+        st.session_state.setdefault(PAGE + name, getattr(Question(), name))
+    st.session_state[f"{PAGE}max_tokens"] = min(st.session_state[f"{PAGE}max_tokens"], limits().tokens)
+    st.session_state.setdefault(f"{PAGE}search", "lattice")
+    offers = service.catalogue()
+    st.session_state.setdefault(f"{PAGE}models", [name for name in (DEFAULT_MODEL, *offers) if name in offers][:1])
     with st.sidebar:
-        models = ask_models(service)
+        accepted = ask_models(offers, service.in_memory(), f"{PAGE}models", None)
+        fidelity = ask_fidelity(PAGE)
         positions = st.segmented_control(
             *("Predictions", list(POSITIONS)[::-1]),
             format_func=POSITIONS.__getitem__,
@@ -90,61 +92,22 @@ def ask(service: "Service") -> "Request | None":
             help=POSITIONS_HELP,
             **KEPT,
         )
-        search = st.segmented_control(
-            *("Measure by", list(SEARCHES)),
-            format_func=SEARCHES.__getitem__,
-            key=f"{PAGE}search",
-            default="lattice",
-            required=True,
-            help=SEARCH_HELP,
-            **KEPT,
-        )
-        sweep = search == "sweep"
+        method = ask_method(PAGE)
+        sweep = method["sweep"]
         controls = st.checkbox("Controls", key=f"{PAGE}controls", disabled=not sweep, help=CONTROLS_HELP, **KEPT)
-        fidelity = st.slider(
-            *("Fidelity", *FIDELITY_RANGE, 0.8),
-            step=0.01,
-            format="percent",
-            key=f"{PAGE}fidelity",
-            help=FIDELITY_HELP,
-            **KEPT,
-        )
-        rule = st.selectbox(
-            *("Importance of an edge", list(RULES)),
-            format_func=RULES.__getitem__,
-            key=f"{PAGE}rule",
-            help=RULE_HELP,
-            **KEPT,
-        )
-        most = min(MOST_TOKENS, limits().tokens)
-        tokens = st.number_input(
-            *("Token limit", 1, most, min(512, most)), step=1, key=f"{PAGE}tokens", help=TOKENS_HELP, **KEPT
-        )
         seed = st.number_input("Seed", 0, 10**6, 0, step=1, key=f"{PAGE}seed", help=SEED_HELP, **KEPT)
     found = ask_texts(seed)
     if found is None:
         return None
     source, texts, column = found
-    if not models:
+    if not accepted:
         st.warning("No model is chosen; choose one or more in the side bar.")
         return None
-    measure = Measure(positions or "last", fidelity, sweep, sweep and controls, seed, rule, tokens)
-    return Request(source, tuple(texts), tuple(models), measure, column)
-
-
-def ask_models(service: "Service") -> list[str]:
-    """The models."""
-    names = list(dict.fromkeys([*service.catalogue(), *service.in_memory()]))
-    first = [name for name in (DEFAULT_MODEL, *names) if name in names][:1]
-    chosen = st.multiselect(
-        *("Models", names),
-        default=first,
-        key=f"{PAGE}models",
-        accept_new_options=limits().free_names,
-        help=MODELS_HELP,
-        **KEPT,
+    measure = Measure(
+        positions or "last", fidelity, sweep, sweep and controls, seed, method["rule"], method["max_tokens"]
     )
-    return list(dict.fromkeys(name.strip() for name in chosen if name.strip()))
+    agreed = frozenset(name for name, agreed in accepted.items() if agreed)
+    return Request(source, tuple(texts), tuple(accepted), measure, column, agreed)
 
 
 def ask_texts(seed: int) -> "tuple[str, list[Text], str | None] | None":
@@ -189,8 +152,13 @@ def offer_run(service: "Service", request: "Request") -> None:
     done = finished(request)
     there = f" {done} of {total} are there already." if done else ""
     what = f"{counted(len(request.texts), 'text')} by {counted(len(request.models), 'model')}: {total} to measure."
-    outlook.caption(literal(f"{what}{there} Dataset {request.name}."))
-    if run:
+    with outlook:
+        st.caption(literal(f"{what}{there} Dataset {request.name}."))
+        offers, questions = service.catalogue(), request.questions
+        possible = not complained(service, offers, questions, model_refusal)
+        if possible:
+            said_fetching(offers, questions)
+    if run and possible:
         before = st.session_state.get(f"{PAGE}job")
         if before is not None:
             before[1].cancel()

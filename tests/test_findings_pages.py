@@ -91,7 +91,7 @@ def test_the_same_settings_go_on_where_a_run_was_stopped(own_home, tiny_folder, 
 
 def test_a_text_that_cannot_be_measured_is_a_row_that_says_why(own_home, tiny_folder):
     app = corpus_page(tiny_folder)
-    app.session_state["corpus-tokens"] = 40
+    app.session_state["corpus-max_tokens"] = 40
     settle(press(app.run(), "Run"), finished)
     (shown,) = app.dataframe
     assert shown.value["error"].str.contains("the limit is 40").all()
@@ -108,6 +108,30 @@ def test_what_is_lacking_is_said_and_nothing_is_run(own_home, tiny_folder):
     app.session_state["corpus-source"] = "a file"
     assert "Choose a file with texts" in said(app.run())
     assert not any(button.label == "Run" for button in app.button)
+
+
+def test_terms_are_accepted_before_a_model_of_a_corpus_is_fetched(own_home):
+    app = page("corpus")
+    app.session_state["corpus-models"] = ["gemma3-270m"]
+    assert "gemma3-270m: Accept the model's terms" in plain(said(app.run()))
+    press(app, "Run").run()
+    assert "corpus-job" not in app.session_state
+    next(box for box in app.checkbox if box.label == "I accept these terms").check()
+    told = plain(said(app.run()))
+    assert "Accept the model's terms" not in told and "Run fetches first, once: gemma3-270m (238 MB)" in told
+
+
+def test_a_model_that_cannot_be_opened_ends_a_run_with_its_own_sentence(own_home):
+    from density.corpus.rows import Measure
+    from density.corpus.sources import Text
+    from density.serving.corpora import Request, measure_corpus
+    from density.serving.service import Service
+
+    service = Service()
+    job = measure_corpus(service, Request("a.txt", (Text("1", "a text"),), ("gemma3-270m",), Measure()))
+    assert job.wait(PATIENCE) and job.poll().state is State.FAILED
+    assert job.poll().error.startswith("gemma3-270m comes with terms that have to be accepted")
+    service.close()
 
 
 def test_an_uploaded_file_is_measured(own_home, tiny_folder):

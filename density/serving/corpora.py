@@ -17,7 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from density.corpus.command import check_measure
-from density.corpus.dataset import LOCK, Dataset, load_manifest, open_dataset, read_dataset, settings_of
+from density.corpus.dataset import LOCK, Dataset, NotWritten, load_manifest, open_dataset, read_dataset, settings_of
 from density.corpus.rows import Measure
 from density.corpus.run import Meter, run_with
 from density.corpus.sources import Text
@@ -45,6 +45,7 @@ class Request:
         models: With which.
         measure: What of each.
         column: Of the file, with the texts, if one was named.
+        accepted: Those of the models whose terms are accepted, should they have to be fetched.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Request:
     models: tuple[str, ...]
     measure: Measure
     column: str | None = None
+    accepted: frozenset[str] = frozenset()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,7 +75,7 @@ class Request:
     @property
     def questions(self) -> list[Question]:
         """One for each model."""
-        return [Question(model) for model in self.models]
+        return [Question(model, accept_terms=model in self.accepted) for model in self.models]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ def measure_corpus(service: Service, request: Request, visitor: Visitor = ANYONE
         try:
             with open_dataset(request.folder, request.texts, request.settings) as dataset:
                 follow(job, dataset, request, opened, service.limits.check_length)
-        except DensityError as error:
+        except (BadInput, NotWritten) as error:
+            # The dataset's own errors: a visitor knows it by its name, and where it is on this machine is not theirs.
             raise type(error)(str(error).replace(str(request.folder), request.name)) from error
 
     return service.work(request.questions, work, visitor)
@@ -161,7 +164,8 @@ def follow(
 
     meter = Meter(total, before, tell)
     tell(meter)
-    run_with(lambda name: opened(Question(name)), dataset, request.measure, meter, job.rest, admit)
+    questions = dict(zip(request.models, request.questions, strict=True))
+    run_with(lambda name: opened(questions[name]), dataset, request.measure, meter, job.rest, admit)
 
 
 def finished(request: Request) -> int:

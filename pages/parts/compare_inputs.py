@@ -73,8 +73,10 @@ def publish(wanted: Mapping[str, str | Sequence[str]]) -> None:
         st.query_params.from_dict(wanted)
 
 
-def ask_models(offers: "Offers", in_memory: Collection[str], key: str) -> dict[str, bool]:
-    """Models by name, each with whether its terms are accepted."""
+def ask_models(
+    offers: "Offers", in_memory: Collection[str], key: str, most: int | None = MOST_MODELS
+) -> dict[str, bool]:
+    """Models by name, ``most`` at most, each with whether its terms are accepted."""
     asked = st.session_state.get(key) or []
     names = dict.fromkeys([*(offers or [DEFAULT_MODEL]), *limits().named, *in_memory, *asked])
     chosen = st.multiselect(
@@ -83,7 +85,7 @@ def ask_models(offers: "Offers", in_memory: Collection[str], key: str) -> dict[s
         format_func=lambda name: inputs.marked(name, in_memory),
         key=key,
         accept_new_options=limits().free_names,
-        max_selections=MOST_MODELS,
+        max_selections=most,
         help=MODELS_HELP,
         **KEPT,
     )
@@ -113,15 +115,9 @@ def foresee(
         questions: All there is to run; at least one.
         costing: For a text of so many tokens, positions whose profile costs as much; the question's own without it.
     """
-    for question in questions:
-        complaint = inputs.refusal(offers, question) or service.refusal(question)
-        if complaint:
-            st.warning(literal(f"{question.model}: {sentence(complaint)}"))
-            return False
-    coming = dict.fromkeys(question.model for question in questions if offers.get(question.model, ("", ""))[1] == FETCH)
-    if coming:
-        sizes = [f"{name} ({offers[name][0].download_bytes / 1e6:.0f} MB)" for name in coming]
-        st.caption(literal(f"Run fetches first, once: {', '.join(sizes)}."))
+    if complained(service, offers, questions):
+        return False
+    if said_fetching(offers, questions):
         return True
     if len(questions) > MOST_ESTIMATED:
         st.caption(f"{len(questions)} profiles, one after another.")
@@ -138,6 +134,30 @@ def foresee(
         tokens, seconds = sum(one.tokens for one in known), sum(one.seconds for one in known)
         st.caption(f"{inputs.counted(tokens, 'token')}: about {inputs.duration(seconds)}.")
     return True
+
+
+def complained(
+    service: "Service",
+    offers: "Offers",
+    questions: Sequence[Question],
+    refusal: "Callable[[Offers, Question], str | None]" = inputs.refusal,
+) -> bool:
+    """Whether one of ``questions`` cannot be run, by ``refusal`` or the service's own, after saying why."""
+    for question in questions:
+        complaint = refusal(offers, question) or service.refusal(question)
+        if complaint:
+            st.warning(literal(f"{question.model}: {sentence(complaint)}"))
+            return True
+    return False
+
+
+def said_fetching(offers: "Offers", questions: Sequence[Question]) -> bool:
+    """Whether a model of ``questions`` has to be fetched, after saying which, and how large they are."""
+    coming = dict.fromkeys(question.model for question in questions if offers.get(question.model, ("", ""))[1] == FETCH)
+    sizes = [f"{name} ({offers[name][0].download_bytes / 1e6:.0f} MB)" for name in coming]
+    if sizes:
+        st.caption(literal(f"Run fetches first, once: {', '.join(sizes)}."))
+    return bool(sizes)
 
 
 def estimate(service: "Service", question: Question, costing: Callable[[int], str] | None) -> "Estimate | None":

@@ -256,13 +256,19 @@ def describe_model(model: str, offers: "Offers", in_memory: Collection[str]) -> 
 
 def refusal(offers: "Offers", question: Question) -> str | None:
     """Why a question cannot be run, and what to do; ``None`` if nothing is known to be in its way."""
+    complaint = model_refusal(offers, question)
+    if complaint is None and not question.text.strip():
+        return "The text is empty: type at least one word, or choose an example."
+    return complaint
+
+
+def model_refusal(offers: "Offers", question: Question) -> str | None:
+    """The same of the question's model alone."""
     entry, state = offers.get(question.model, (None, ""))
     if state == "unsupported":
         return "No family here reads this model yet; choose another."
     if entry and entry.terms and state == "to fetch" and not question.accept_terms:
         return "Accept the model's terms, in the side bar, before it is fetched."
-    if not question.text.strip():
-        return "The text is empty: type at least one word, or choose an example."
     return None
 
 
