@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from density.align import Placed, Unit, place, words
+from density.observations import group_of, sees_text
 from density.statistics import Estimate, spearman
 
 Document = Mapping[str, Any]
@@ -22,11 +23,13 @@ class Shared:
         name: What it is.
         text: Number of the text it is of.
         values: Of each model; ``None`` where one has none.
+        group: What intervals draw whole; ``None`` for its text.
     """
 
     name: str
     text: int
     values: tuple[float | None, ...]
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,16 @@ def shared_texts(by_text: Sequence[Sequence[Document | None]], measure: str = "d
 
 
 def shared_rows(rows: Sequence[Mapping[str, Any]], models: Sequence[str], measure: str = "density") -> list[Shared]:
-    """The texts of a corpus dataset, joined by their ids, with the mean of ``measure`` over the rows of each model."""
+    """The texts of a corpus dataset, joined by their ids, with the mean of ``measure`` over the rows of each model.
+
+    Predictions that see nothing of their text are left out: a tokenizer that adds a token has one a text.
+    """
     found: dict[str, dict[str, list[float]]] = {}
+    groups: dict[str, str] = {}
     for row in rows:
         by_model = found.setdefault(row["text_id"], {})
-        if row[measure] is not None:
+        groups[row["text_id"]] = group_of(row)
+        if row[measure] is not None and sees_text(row):
             by_model.setdefault(row["model"], []).append(row[measure])
 
     def value(by_model: Mapping[str, list[float]], model: str) -> float | None:
@@ -110,7 +118,7 @@ def shared_rows(rows: Sequence[Mapping[str, Any]], models: Sequence[str], measur
         return sum(values) / len(values) if values else None
 
     return [
-        Shared(name, number, tuple(value(by_model, model) for model in models))
+        Shared(name, number, tuple(value(by_model, model) for model in models), groups[name])
         for number, (name, by_model) in enumerate(found.items())
     ]
 
@@ -128,13 +136,13 @@ def both(shared: Sequence[Shared], one: int, other: int) -> list[tuple[Shared, f
 def agreements(shared: Sequence[Shared]) -> list[Agreement]:
     """How alike each two models order words or texts.
 
-    Intervals draw whole texts where there are several with more than one word each, and words where there is one text.
+    Intervals draw whole texts, a minimal pair as one, where there are several, and words where there is one text.
     """
     found = []
     for one, other in combinations(range(len(shared[0].values) if shared else 0), 2):
         known = both(shared, one, other)
-        texts = [unit.text for unit, _, _ in known]
-        groups = texts if len(set(texts)) > 1 else None
+        whole = [unit.text if unit.group is None else unit.group for unit, _, _ in known]
+        groups = whole if len(set(whole)) > 1 else None
         found.append(
             Agreement(
                 one, other, spearman([first for _, first, _ in known], [second for _, _, second in known], groups)

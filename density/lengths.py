@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from density.errors import BadInput
+from density.observations import group_of, sees_text
 from density.statistics import Estimate, correlation, mean
 
 Row = Mapping[str, Any]
@@ -73,7 +74,7 @@ def measured(rows: Sequence[Row], model: str, measure: str) -> list[Row]:
         BadInput: There are none, or only one a text: nothing grows there.
     """
     mine = (row for row in rows if row["model"] == model and row[measure] is not None)
-    found = [row for row in mine if row["position"] >= row["added"]]
+    found = [row for row in mine if sees_text(row)]
     if not found:
         raise BadInput(f"the dataset has no {measure} by {model}; measure it, or choose another.")
     if len({row["text_id"] for row in found}) == len(found):
@@ -104,7 +105,7 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
         Bin(
             2 ** (power - 1) + 1 if power else 1,
             2**power,
-            mean([row[measure] for row in bins[power]], [row["pair"] or row["text_id"] for row in bins[power]]),
+            mean([row[measure] for row in bins[power]], [group_of(row) for row in bins[power]]),
         )
         for power in sorted(bins)
     ]

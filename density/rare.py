@@ -12,7 +12,8 @@ import pandas as pd
 
 from density.errors import BadInput
 from density.measures import MEASURES, NATS, ZIPF, Scale
-from density.statistics import Estimate, Trend, spearman, trend, units
+from density.observations import groups_of, sees_text
+from density.statistics import Estimate, Trend, spearman, trend
 
 MEASURED = ("density", "auc_linear", "auc_log10")
 CAME, PREDICTED = "came", "predicted"
@@ -97,12 +98,12 @@ def of_profile(document: Mapping[str, Any]) -> pd.DataFrame:
 def of_dataset(rows: pd.DataFrame, model: str) -> pd.DataFrame:
     """The predictions of one model in a corpus dataset, given in the columns `STORED`.
 
-    Rows of errors are left out, and predictions that see only what the tokenizer adds: those of all texts are one.
+    Rows of errors are left out, and predictions that see nothing of their text.
 
     Raises:
         BadInput: There are none of that model.
     """
-    mine = rows[(rows["model"] == model) & rows["error"].isna() & ~(rows["position"] < rows["added"])].copy()
+    mine = rows[(rows["model"] == model) & rows["error"].isna() & sees_text(rows)].copy()
     if mine.empty:
         raise BadInput(f"the dataset has no prediction by {model}; measure some, or choose another model.")
     mine["top_token"] = [tokens[0] for tokens in mine["top_tokens"]]
@@ -191,7 +192,7 @@ def relate(frame: pd.DataFrame, predictor: str, measure: str) -> Relation:
     """
     known = complete(frame, predictor, measure)
     x, y, position = (known[name].to_numpy(float) for name in (predictor, measure, "position"))
-    texts = list(units(known))
+    texts = list(groups_of(known))
     groups = texts if len(set(texts)) > 1 else None
     return Relation(
         rho=spearman(x, y, groups),
@@ -209,8 +210,8 @@ def in_words(relation: Relation, predictor: str, measure: str) -> str:
     if rho.value is None:
         return f"Too few predictions, or one of the two is constant: nothing can be said of {what}."
     if rho.low is None:
-        units = "predictions" if rho.n == rho.groups else "texts"
-        return f"{rho.groups} {units} are too few for an interval: nothing can be said beyond them."
+        drawn = "predictions" if rho.n == rho.groups else "texts"
+        return f"{rho.groups} {drawn} are too few for an interval: nothing can be said beyond them."
     if not rho.excludes(0):
         return f"{given} interval holds 0: these predictions do not tell whether {what} go together."
     side = "above" if rho.value > 0 else "below"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
@@ -155,12 +154,6 @@ def ends(distribution: np.ndarray) -> tuple[float, float]:
     outside = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(distribution, [outside, 100 - outside])
     return float(low), float(high)
-
-
-def units(rows: pd.DataFrame) -> pd.Series:
-    """Of each prediction, the group that is drawn whole: its text, or its minimal pair, whose halves are alike."""
-    named = rows["pair"].astype(object).map("pair {}".format, na_action="ignore")
-    return named.where(named.notna(), rows["text_id"])
 
 
 def members_of(groups: Sequence[Hashable] | None, count: int) -> list[np.ndarray]:

@@ -49,15 +49,36 @@ def test_every_token_is_in_one_unit_of_the_heatmap():
     assert units_of(OTHER, units, 1) == [[0], [1], [2], [3, 4]]
 
 
+def row(text, model, density, *, position=0, added=0, pair=None):
+    return {
+        **{"text_id": text, "model": model, "density": density},
+        **{"position": position, "added": added, "pair": pair},
+    }
+
+
 def test_texts_and_rows_are_joined():
     (only,) = shared_texts([[ONE, None]])
     assert only.values == (pytest.approx(1.4 / 3), None)
-    rows = [
-        {"text_id": text, "model": model, "density": value}
-        for text, model, value in [("x", "m", 0.2), ("x", "m", 0.4), ("y", "m", 0.6), ("y", "n", 0.5), ("x", "n", None)]
-    ]
-    found = shared_rows(rows, ["m", "n"])
+    found = shared_rows(
+        [
+            *(row("x", "m", 0.2, position=1), row("x", "m", 0.4, position=2), row("x", "n", None)),
+            *(row("y", "m", 0.6), row("y", "n", 0.5)),
+        ],
+        ["m", "n"],
+    )
     assert [(unit.name, unit.values) for unit in found] == [("x", (pytest.approx(0.3), None)), ("y", (0.6, 0.5))]
+
+
+def test_predictions_of_no_text_are_in_no_mean():
+    rows = [row("x", "m", 0.9, position=0, added=1), *(row("x", name, 0.2, position=1, added=1) for name in "mn")]
+    (only,) = shared_rows(rows, ["m", "n"])
+    assert only.values == (0.2, 0.2)
+
+
+def test_the_halves_of_a_minimal_pair_are_drawn_together():
+    rows = [row(f"{number}", name, number / 24, pair=f"p{number // 2}") for number in range(22) for name in "mn"]
+    (found,) = agreements(shared_rows(rows, ["m", "n"]))
+    assert (found.rho.n, found.rho.groups) == (22, 11)
 
 
 def test_models_that_order_words_alike_agree():

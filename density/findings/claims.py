@@ -75,7 +75,7 @@ def varied(tables: Tables) -> Claim:
         usual = size.groupby(length_power(rows["position"])).transform("median")
         words = "90th over 10th percentile of density"
         for said, values in ((words, size), (f"{words}, each over the median at its context length,", size / usual)):
-            estimate = bootstrapped(values.to_numpy(float)[:, None], spread, rows["unit"].tolist(), 0)
+            estimate = bootstrapped(values.to_numpy(float)[:, None], spread, rows["group"].tolist(), 0)
             checks.append(Check(model, said, estimate, 2.0, unit=Unit.RATIO))
     return Claim(
         "varied",
@@ -102,7 +102,7 @@ def phased(tables: Tables) -> Claim:
         along_sizes = along(rows, "curve_total_variation") if len(rows) else np.zeros((0, len(GRID)))
         ends = [(place(start), place(end)) for start, end, _ in PHASES.values()]
         lost = np.column_stack([along_sizes[:, start] - along_sizes[:, end] for start, end in ends])
-        smaller = bootstrapped(lost, lambda drawn: float(drawn.mean(axis=0).min()), rows["unit"].tolist(), 0)
+        smaller = bootstrapped(lost, lambda drawn: float(drawn.mean(axis=0).min()), rows["group"].tolist(), 0)
         each = [f"{written(mean_along(rows, column))} in {name}" for name, column in zip(PHASES, lost.T, strict=True)]
         beside = f"Lost on average: {', '.join(each)}." if len(rows) else ""
         words = "the smaller of the mean total variations lost in the two phases"
@@ -163,7 +163,7 @@ def pairs(tables: Tables) -> Iterator[Check]:
     """The correlation of every two models on the texts they share."""
     swept = len(tables.swept) > 0
     rows, column, name = (tables.swept, "auc_linear", "AUC-TV") if swept else (tables.measured, "density", "density")
-    by_text = rows.pivot_table(index=["unit", "text_id"], columns="model", values=[column, "position"])
+    by_text = rows.pivot_table(index=["group", "text_id"], columns="model", values=[column, "position"])
     for one, other in combinations(tables.models, 2):
         wanted = pd.MultiIndex.from_product([[column, "position"], [one, other]])
         both = by_text.reindex(columns=wanted).dropna()

@@ -17,9 +17,9 @@ from density.corpus.rows import CURVE
 from density.corpus.sources import SAMPLE, digest, load_texts
 from density.errors import BadInput, DensityError
 from density.frequency import Frequencies, parse_languages
+from density.observations import groups_of, sees_text
 from density.reading import MAX_TOKENS
 from density.search import SWEEP_GRID
-from density.statistics import units
 
 GRID = np.array(SWEEP_GRID)
 KEY = ["model", "text_id", "position"]
@@ -102,7 +102,7 @@ class Tables:
     def both(self) -> pd.DataFrame:
         """Predictions that were searched and swept, with ``agree``: whether their brackets have a size in common."""
         columns = [*KEY, "density", "below_size"]
-        found = self.searched[["unit", *columns]].merge(self.swept[columns], on=KEY, suffixes=("_searched", "_swept"))
+        found = self.searched[["group", *columns]].merge(self.swept[columns], on=KEY, suffixes=("_searched", "_swept"))
         low = found[["below_size_searched", "below_size_swept"]].fillna(-1.0)
         high = found[["density_searched", "density_swept"]]
         return found.assign(agree=low.max(axis=1) < high.min(axis=1))
@@ -134,12 +134,12 @@ def load_tables(folders: Sequence[Path]) -> Tables:
     together = pd.concat([rows for _, _, rows in read], ignore_index=True)
     refuse_other_texts(together)
     measured = together[together["error"].isna()].drop(columns=["text", "error"])
-    measured["unit"] = units(measured)
+    measured["group"] = groups_of(measured)
     if measured.empty:
         failed = len(together)
         said = f"{failed} texts and all of them failed: {together['error'].iloc[0]}" if failed else "no text yet"
         raise BadInput(f"no prediction is measured in what was given ({said}); run the corpus command to its end.")
-    sighted = measured[measured["position"] >= measured["added"]]
+    sighted = measured[sees_text(measured)]
     swept = sighted["search"] == "sweep"
     models = tuple(dict.fromkeys(name for _, settings, _ in read for name in settings["models"]))
     present = tuple(name for name in models if (sighted["model"] == name).any())

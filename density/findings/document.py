@@ -83,7 +83,7 @@ def assess(tables: Tables) -> Findings:
     """What tables say."""
     found = claims(tables)
     both = tables.both
-    agreement = share(both["agree"].to_numpy(), both["unit"].tolist()) if len(both) else None
+    agreement = share(both["agree"].to_numpy(), both["group"].tolist()) if len(both) else None
     return Findings(tables, found, tuple(figures(tables, found)), agreement)
 
 

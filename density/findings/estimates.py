@@ -43,23 +43,23 @@ def row_means(values: np.ndarray) -> np.ndarray:
 
 def mean_of(rows: pd.DataFrame, column: str) -> Estimate:
     """A column's mean, its interval by texts; a minimal pair is one."""
-    return mean(rows[column].to_numpy(float), rows["unit"].tolist())
+    return mean(rows[column].to_numpy(float), rows["group"].tolist())
 
 
 def mean_along(rows: pd.DataFrame, values: np.ndarray) -> Estimate:
     """The mean of a value a prediction, of those that have one; its interval by texts."""
     there = ~np.isnan(values)
-    return mean(values[there], rows["unit"][there].tolist())
+    return mean(values[there], rows["group"][there].tolist())
 
 
 def share_along(rows: pd.DataFrame, flags: np.ndarray) -> Estimate:
     """How many of the predictions that have a flag have it at 1; the interval by texts."""
     there = ~np.isnan(flags)
-    return share(flags[there] == 1, rows["unit"][there].tolist())
+    return share(flags[there] == 1, rows["group"][there].tolist())
 
 
 def rho(rows: pd.DataFrame, x: pd.Series, column: str, given: Sequence[str] = ()) -> Estimate:
     """Spearman's correlation of ``x`` with a column, its interval by texts."""
     controls = [rows[name].to_numpy(float) for name in given]
     y = rows[column].to_numpy(float)
-    return spearman(x.to_numpy(float), y, rows["unit"].tolist(), given=controls)
+    return spearman(x.to_numpy(float), y, rows["group"].tolist(), given=controls)

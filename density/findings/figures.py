@@ -124,7 +124,7 @@ def of_sweep(swept: pd.DataFrame, model: str) -> Iterator[Figure]:
 
 def counted(rows: pd.DataFrame) -> str:
     """How many predictions and texts a figure is of."""
-    return f"{len(rows):,} predictions of {rows['unit'].nunique():,} texts"
+    return f"{len(rows):,} predictions of {rows['group'].nunique():,} texts"
 
 
 def estimate_row(found: Estimate) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
 
 def lengths(rows: pd.DataFrame, model: str) -> Figure:
     """The mean density by context length."""
-    bins = by_length(rows[["position", "density"]].assign(text_id=rows["unit"], pair=None).to_dict("records"))
+    bins = by_length(rows[["position", "density", "text_id", "pair"]].to_dict("records"))
     named = [(f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}", one.mean) for one in bins]
     found = [{"tokens": name, **estimate_row(estimate)} for name, estimate in named]
     said = f"Mean density by how many tokens the prediction sees, with its 95% interval. {counted(rows)}."

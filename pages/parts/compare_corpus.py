@@ -10,8 +10,8 @@ from pages.parts.compare_models import show_pairs
 
 PAGE = "compare-"
 JOINED_HELP = (
-    "Texts are joined by their ids. A text's number is the mean over those of its predictions that were measured; with "
-    "--positions last, it is that of its last prediction."
+    "Texts are joined by their ids. A text's number is the mean over those of its predictions that were measured and "
+    "see a token of it, not only what the tokenizer adds; with --positions last, it is that of its last prediction."
 )
 
 

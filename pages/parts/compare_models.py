@@ -11,6 +11,7 @@ from density.compare_charts import against_chart
 from density.measures import MEASURES
 from density.serving.question import Question, to_link
 from density.serving.series import Answered
+from density.statistics import FEWEST_GROUPS
 from density.view import quoted, rows_csv
 from pages.parts import compare_inputs, inputs
 from pages.parts.compare_asking import answers
@@ -36,8 +37,8 @@ WORD_HELP = (
 TEXT_MEAN_HELP = "A text's density is the mean over those of its tokens that are predicted, by each model's own tokens."
 RHO_HELP = (
     "Spearman's rank correlation: 1 if both models find the same ones dear, 0 if their orders have nothing to do with "
-    "each other. In brackets its 95% interval, a bootstrap: of whole texts where there are several (at least 4 are "
-    "wanted), else of words, as if they did not depend on each other."
+    "each other. In brackets its 95% interval, a bootstrap: of whole texts where there are several, a minimal pair as "
+    f"one, else of words, as if they did not depend on each other. Of fewer than {FEWEST_GROUPS} there is none."
 )
 
 

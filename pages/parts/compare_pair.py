@@ -9,7 +9,7 @@ from density.agreement import by_token, whole_text
 from density.align import pairs
 from density.serving.question import LINK_CHARACTERS, Question, to_link
 from density.serving.series import Answered
-from density.statistics import mean
+from density.statistics import FEWEST, mean
 from density.tiles import difference_legend, differences, points
 from density.view import percent, quoted
 from pages.parts import compare_inputs, inputs
@@ -143,7 +143,7 @@ def show_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     same = sum(1 for place, pair in enumerate(aligned) if pair == (place, place))
     known = [100 * row["difference"] for row in found[same:] if row["difference"] is not None]
     numbers[f"Mean difference, {inputs.counted(len(known), 'aligned token')}"] = (
-        with_interval(mean(known), "+.1f") + (" points" if len(known) > 3 else ""),
+        with_interval(mean(known), "+.1f") + (" points" if len(known) >= FEWEST else ""),
         ALIGNED_HELP,
     )
     show_metrics(numbers)
