@@ -63,6 +63,13 @@ def rope(kind: str, **arguments: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **arguments}}
 
 
+def long_rope(original: int, **arguments: Any) -> dict[str, Any]:
+    """Other angles for texts of more than ``original`` tokens; a factor for each pair of a head's dimensions."""
+    arguments |= {"short_factor": [1.0, 1.5, 2.0], "long_factor": [1.0, 3.0, 7.0], "partial_rotary_factor": 1.0}
+    scaled = rope("longrope", original_max_position_embeddings=original, **arguments)
+    return {**scaled, "original_max_position_embeddings": original}
+
+
 CASES = [
     llama("grouped heads"),
     llama("full heads, biases", **FULL_HEADS, attention_bias=True, mlp_bias=True),
@@ -108,6 +115,9 @@ CASES = [
         "Phi3Config",
         {**SIZES, **rope("default", partial_rotary_factor=0.7)},
     ),
+    Case("phi3", "rope long, within", "Phi3ForCausalLM", "Phi3Config", {**SIZES, **long_rope(64)}),
+    # Its own factor for so short a text would make attention so sharp that most importances are next to nothing.
+    Case("phi3", "rope long, beyond", "Phi3ForCausalLM", "Phi3Config", {**SIZES, **long_rope(3, attention_factor=1.1)}),
     Case("phi3", "full heads, window 5", "Phi3ForCausalLM", "Phi3Config", {**FULL_HEADS, "sliding_window": 5}),
     Case("gpt2", "as released", "GPT2LMHeadModel", "GPT2Config", GPT2),
     Case(

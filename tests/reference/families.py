@@ -84,11 +84,11 @@ class Llama:
 
         Of an odd number of turned dimensions there are as many pairs as of the next even one, at the odd one's angles.
         The scaled kinds of rope are not what is put to the test here: their frequencies are Hugging Face's, in float32,
-        the dynamic ones those of a text of ``n_tokens``.
+        the dynamic and the long ones those of a text of ``n_tokens``.
         """
         kind = self.config.layer_types[layer] if self.rope_by_layer_type else None
         rope = self.config.rope_parameters if kind is None else self.config.rope_parameters[kind]
-        if rope["rope_type"] in ("linear", "dynamic", "llama3", "yarn"):
+        if rope["rope_type"] in ("linear", "dynamic", "llama3", "longrope", "yarn"):
             values, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](
                 self.config, torch.device("cpu"), seq_len=n_tokens, layer_type=kind
             )
