@@ -22,7 +22,7 @@ from density.errors import BadInput, DensityError
 from density.examine import examine, traces_asked
 from density.files import write_whole
 from density.health import check as check_model
-from density.health import check_reading
+from density.health import check_reading, require_sound
 from density.health import load as load_model
 from density.profile import parse_positions, profile, resolve_position
 from density.reading import MAX_TOKENS, Reading, read
@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (DensityError, OSError) as error:
         return complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        return complain("stopped; nothing was written.", 1)
+        return complain("stopped.", 1)
 
 
 def complain(message: str, code: int) -> int:
@@ -283,10 +283,10 @@ def check_command(
     check_destination(json)
     with progress_bar(f"loading {model}") as progress:
         loaded = models.open_model(model, device=device, precision=precision, progress=progress)
-    document = export.check_json(loaded, check_model(loaded))
+    health = check_model(loaded)
+    document = export.check_json(loaded, health)
     deliver(document, json, lambda: check_table(document))
-    if not document["passed"]:
-        raise typer.Exit(1)
+    require_sound(loaded, health)
 
 
 WORDS = {"predicts", "model", "what", "family", "licence", "state", "source"}

@@ -104,10 +104,15 @@ def load(name: str, **options: Any) -> tuple[Model, Health]:
     """
     model = open_model(name, **options)
     health = check(model)
+    require_sound(model, health)
+    return model, health
+
+
+def require_sound(model: Model, health: Health) -> None:
+    """Raises `Unhealthy`, with the figures, unless ``health`` passes in the model's precision."""
     if not health.passes(model.precision):
         raise Unhealthy(
-            f"{name} in {model.precision} fails its self-check: full replay's total variation "
+            f"{model.name} in {model.precision} fails its self-check: full replay's total variation "
             f"{health.full_replay_tv:.2g}, states off by {health.max_state_error:.2g} of their largest entry; "
             f"wanted {TOLERANCE[model.precision]} at most. Its numbers would be wrong, so it is not used."
         )
-    return model, health

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from density.errors import BadInput, TooLarge
 from density.fidelity import probabilities, total_variation
 from density.importance import FullRun, run_whole
+from density.memory import free_bytes
 from density.models import Model
 from density.replay import KeepTraces, replay_together
 from density.traces import Trace, Traces, edge_budget
@@ -267,15 +267,6 @@ def importance_bytes(model: Model, length: int) -> int:
     decoder = model.decoder
     number = 8 if decoder.dtype == torch.float64 else 4
     return (2 * decoder.layers + WORKING) * number * decoder.heads * length * length
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free on ``device``."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return psutil.virtual_memory().available
 
 
 def replay_budget(device: torch.device) -> int:

@@ -143,8 +143,9 @@ def test_a_check_passes_and_says_how_exactly(run, tiny_folder):
 
 def test_a_check_that_does_not_pass_exits_with_1_and_its_figures(run, tiny_folder, monkeypatch):
     monkeypatch.setattr(cli, "check_model", lambda model: Health(0.2, 1e-6, 3.0))
-    code, out, _ = run("check", tiny_folder, "--json", "-", model=False)
+    code, out, err = run("check", tiny_folder, "--json", "-", model=False)
     assert code == 1
+    assert "fails its self-check: full replay's total variation 0.2" in err.splitlines()[-1]
     assert strict(out)["passed"] is False
     assert strict(out)["health"]["full_replay_tv"] == 0.2
 

@@ -620,7 +620,7 @@ def test_a_model_split_over_memory_and_disk_gives_the_same_numbers(tmp_path, hom
     folder = save_folder(tmp_path / "model", next(case for case in CASES if case.family == family))
     whole = models.open_model(str(folder), device="cpu")
     size = 4 * sum(parameter.numel() for parameter in whole.decoder.model.parameters())
-    monkeypatch.setattr(CHECKPOINT, "free_memory", lambda device: size)
+    monkeypatch.setattr(CHECKPOINT, "free_bytes", lambda device: size)
     split = models.open_model(str(folder), device="offload")
     assert {parameter.device.type for parameter in split.decoder.model.parameters()} == {"cpu", "meta"}
     assert split.device == "offload" and split.revision == whole.revision
@@ -989,7 +989,7 @@ def a_file_instead(folder):
         shutil.rmtree,
     ],
 )
-def test_a_damaged_cache_is_made_again_and_not_trusted(shop, home, damage, monkeypatch):
+def test_a_damaged_cache_is_made_again_and_not_trusted(shop, home, damage, monkeypatch, caplog):
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
     folder = models.fetch("tiny")
@@ -998,7 +998,9 @@ def test_a_damaged_cache_is_made_again_and_not_trusted(shop, home, damage, monke
     assert (home / "digests.json").exists()
     damage(folder)
     assert models.state(shop.entry) == "to fetch"
+    still_there = folder.exists()
     assert models.fetch("tiny") == folder and len(shop.calls) == 4
+    assert ("it is made again" in caplog.text) == still_there
     assert (folder / "model.safetensors").read_bytes() == before
 
 

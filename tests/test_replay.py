@@ -1,7 +1,9 @@
 """Replays as batches of rows: packed, in groups, and on devices that must not wait for the host."""
 
 from collections import Counter
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,7 +14,8 @@ from density.batch import lay_out
 from density.families.products import ROUND
 from density.fidelity import probabilities, total_variation
 from density.importance import run_whole
-from density.reading import REPLAY_BYTES, free_bytes, of_like_length, replay_budget
+from density.memory import free_bytes
+from density.reading import REPLAY_BYTES, of_like_length, replay_budget
 from density.replay import KeepTraces, replay, replay_states, replay_together
 from density.traces import Trace, Traces
 from tests.tiny import CASES, EVERY_CASE, LLAMA, Case, random_ids, tiny
@@ -138,10 +141,12 @@ def test_off_the_cpu_a_batch_may_take_a_quarter_of_what_is_free(free, budget, mo
     assert replay_budget(torch.device("cpu")) == REPLAY_BYTES
 
 
-def test_on_mps_what_is_free_is_what_metal_recommends_less_what_is_held(monkeypatch):
+def test_on_mps_what_is_free_is_what_metal_recommends_less_what_is_held_and_no_more_than_the_machine_has(monkeypatch):
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 7)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 3)
-    assert free_bytes(torch.device("mps")) == 4
+    assert free_bytes(torch.device("mps")) == free_bytes("mps") == 4
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2))
+    assert free_bytes("mps") == 2
 
 
 def test_every_family_is_replayed_without_skipping_rows():

@@ -7,6 +7,7 @@ import typer
 
 from density import cli
 from density.errors import BadInput
+from density.files import write_whole
 
 
 @cli.app.command("findings")
@@ -43,6 +44,6 @@ def findings_command(
         if figures is not None:
             write_figures(found, Path(figures))
         if out is not None:
-            Path(out).write_text(report(found), encoding="utf-8")
+            write_whole(Path(out), report(found).encode())
     document = found.document()
     cli.deliver(document, json, lambda: verdicts_table(document))

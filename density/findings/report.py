@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from density.files import write_whole
 from density.findings.document import CAVEAT, Findings
 from density.findings.figures import HEIGHT, WIDTH, Figure
 from density.report import inline, page, rows, section, words
@@ -143,6 +144,6 @@ def write_figures(findings: Findings, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, content in figure_files(findings):
-        (folder / name).write_bytes(content)
+        write_whole(folder / name, content)
         written.append(name)
     return written

@@ -9,6 +9,7 @@ digests.json              SHA-256 of files that have not changed since they were
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -25,6 +26,8 @@ from density.files import sync
 from density.home import home
 from density.models.errors import CacheUnavailable
 from density.models.progress import Progress
+
+log = logging.getLogger(__name__)
 
 # Part of every manifest: folders written by another version of the conversion are written again.
 CONVERTER = 1
@@ -90,6 +93,8 @@ def kept(key: str, source: str, write: Callable[[Path, Path], None], *, disk: in
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder, progress):
             if not is_whole(key, source):
+                if folder.exists():
+                    log.warning("%s is not what this version would write of its model; it is made again", folder)
                 _rebuild(folder, source, write, disk)
     return folder
 

@@ -8,13 +8,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 
 from density.errors import TooLarge, UnsupportedModel, first_line, shown
 from density.families import FAMILIES, family_for
+from density.memory import free_bytes
 from density.models.cache import home, readable, writing
 from density.models.errors import DamagedModel
 from density.models.folder import (
@@ -151,14 +151,9 @@ def all_files(folder: Path) -> list[Path]:
     return [*{path for pattern in DESCRIPTIONS for path in folder.glob(pattern)}, *weight_files(folder)]
 
 
-def free_memory(device: str) -> int:
-    """Bytes that ``device`` could still take; an MPS device shares the machine's memory."""
-    return torch.cuda.mem_get_info(device)[0] if device == "cuda" else psutil.virtual_memory().available
-
-
 def require_memory(needed: int, device: str, purpose: str) -> None:
     """Raises `TooLarge` if ``device`` has less than ``needed`` bytes free; there is always room to offload."""
-    if device != OFFLOAD and needed > (free := free_memory(device)):
+    if device != OFFLOAD and needed > (free := free_bytes(device)):
         raise TooLarge(
             f"{purpose} needs {readable(needed)} of memory and {readable(free)} are free on {device}. Close other "
             f"programs, choose a smaller model or a lower precision, or the device {OFFLOAD!r}, which is slow."
@@ -208,7 +203,7 @@ def load_weights(
 def _load_offloaded(folder: Path, config: PreTrainedConfig, attention: str, dtype: torch.dtype) -> torch.nn.Module:
     """The model as `accelerate` spreads it; weights that have to be written again for it go when the model goes."""
     places: dict[int | str, str] = {0: "cuda", "cpu": "cpu"} if torch.cuda.is_available() else {"cpu": "cpu"}
-    budget = {place: int(OFFLOAD_SHARE * free_memory(device)) for place, device in places.items()}
+    budget = {place: int(OFFLOAD_SHARE * free_bytes(device)) for place, device in places.items()}
     with writing():
         home().mkdir(parents=True, exist_ok=True)
         store = tempfile.mkdtemp(prefix="offload-", dir=home())

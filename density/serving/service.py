@@ -19,11 +19,12 @@ from density import export, health, models
 from density.errors import DensityError, TooLarge
 from density.health import Health
 from density.limits import Limits, NotAllowed
+from density.memory import free_bytes
 from density.models import CatalogueEntry, Model
 from density.models.cache import readable
 from density.models.loading import choose_device, is_here
 from density.profile import parse_positions, profile
-from density.reading import Reading, free_bytes, read, tokenise
+from density.reading import Reading, read, tokenise
 from density.serving.estimate import (
     REPLAYS_AGAIN,
     REPLAYS_FRESH,

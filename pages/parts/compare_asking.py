@@ -66,11 +66,11 @@ def follow(key: str, running: bool, draw: Draw) -> None:
     found = series.poll()
     if running and series.finished:
         st.rerun()
-    show_progress(series, found)
+    show_progress(series, found, key)
     draw(found)
 
 
-def show_progress(series: Series, found: Sequence[Answered]) -> None:
+def show_progress(series: Series, found: Sequence[Answered], key: str) -> None:
     """What is being done, or how it ended."""
     ended = [one for one in found if one.seen.finished]
     if not series.finished:
@@ -78,7 +78,7 @@ def show_progress(series: Series, found: Sequence[Answered]) -> None:
         text = f"{len(ended)} of {len(found)} done. {current.question.model}: {doing(current.seen)}"
         bar, button = st.columns([5, 1], vertical_alignment="center")
         bar.progress(len(ended) / len(found), text=literal(text))
-        if button.button("Stop", width="stretch", key=f"stop-{id(series)}"):
+        if button.button("Stop", width="stretch", key=f"{key}-stop"):
             series.cancel()
             st.rerun(scope="fragment")
         return
