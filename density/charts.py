@@ -17,6 +17,8 @@ CURVES = {"trace": [1, 0], "random control": [6, 3], "complement": [2, 3]}
 # are; of the model at hand, nothing says that they are the same.
 PHASES = {"construction": (1e-4, 1e-2, 0.05), "refinement": (1e-2, 1.0, 0.1)}
 MOST_SOURCES = 30
+# The series of `compare_chart` that most pages draw.
+FULL_AND_TRACE = {name: (run, RUN_COLOURS[run]) for name, run in (("full", "full model"), ("trace", "trace"))}
 
 
 def compare_chart(

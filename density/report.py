@@ -13,8 +13,15 @@ from typing import Any
 import altair as alt
 
 from density import heatmap
-from density.charts import compare_chart, curve_chart, depths_chart, heads_chart, kinds_chart, sources_chart
-from density.colours import RUN_COLOURS
+from density.charts import (
+    FULL_AND_TRACE,
+    compare_chart,
+    curve_chart,
+    depths_chart,
+    heads_chart,
+    kinds_chart,
+    sources_chart,
+)
 from density.takehome import circuit_chart, describe, svg
 from density.view import bracket, marked, percent, table, visible
 
@@ -145,10 +152,9 @@ def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, C
     """What draws the charts of one prediction, by their names; for a light background."""
     (prediction,) = (one for one in document["predictions"] if one["position"] == found["position"])
     trace, made = found["trace"], found["makeup"]
-    series = {name: (label, RUN_COLOURS[label]) for name, label in (("full", "full model"), ("trace", "trace"))}
     drawn: dict[str, Callable[[], alt.TopLevelMixin]] = {
         "Likeliest tokens, full model and trace": drawing(
-            compare_chart, trace["tokens"][:10], series, prediction["next_id"]
+            compare_chart, trace["tokens"][:10], FULL_AND_TRACE, prediction["next_id"]
         ),
         "Edges by kind": drawing(kinds_chart, made, trace["size"]),
         "Edges by depth": drawing(depths_chart, made, trace["size"]),

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from density.errors import DensityError
 from density.limits import limits
@@ -12,7 +11,7 @@ from density.serving.question import DEFAULT_MODEL, POSITIONS, Question
 from pages.parts import datasets, engine
 from pages.parts.compare_inputs import ask_models, complained, said_fetching
 from pages.parts.inputs import ask_fidelity, ask_method, counted, duration, model_refusal
-from pages.parts.page import KEPT, init, literal, sentence
+from pages.parts.page import KEPT, go_to, init, literal, sentence
 
 if TYPE_CHECKING:
     from density.corpus.sources import Text
@@ -238,11 +237,7 @@ def show_result(request: "Request", files: tuple[tuple[str, int], ...]) -> None:
         datasets.offer_table(request.folder)
         if st.button("Findings", key=f"{PAGE}findings", type="primary", help=FINDINGS_HELP):
             st.session_state["findings-asked"] = [request.name]
-            try:
-                st.switch_page("pages/findings.py")
-            except StreamlitAPIException:
-                # This page was opened by its own address before app.py had named the others.
-                st.info("It is ready: go to Findings, in the list of pages.")
+            go_to("findings", "Findings")
 
 
 main()

@@ -8,8 +8,7 @@ import streamlit as st
 
 from density.errors import DensityError
 from pages.parts import datasets, engine
-from pages.parts.page import KEPT, init, literal, sentence
-from pages.parts.selected import dark
+from pages.parts.page import KEPT, dark, init, literal, sentence
 from pages.parts.takehome import offer
 
 if TYPE_CHECKING:

@@ -3,13 +3,12 @@
 import time
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from density.serving.question import RULES
 from density.store import PROFILE, Entry, Store
 from density.view import marked
 from pages.parts import engine
-from pages.parts.page import init, literal
+from pages.parts.page import go_to, init, literal
 from pages.parts.reopening import reopen
 
 ABOUT = (
@@ -90,11 +89,7 @@ def open_entry(store: Store, entry: Entry) -> None:
     # No replay is run for it now.
     found = [{**prediction, "replays": 0} for prediction in document["predictions"]]
     reopen({**document, "predictions": found}, from_file=False)
-    try:
-        st.switch_page("pages/explorer.py")
-    except StreamlitAPIException:
-        # This page was opened by its own address before app.py had named the others.
-        st.info("It is ready: go to the Explorer, in the list of pages.")
+    go_to("explorer", "the Explorer")
 
 
 def size(count: int) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from density.charts import curve_chart
 from density.document import parse_profile
 from density.view import percent, visible
-from pages.parts.page import ASSETS, init, literal
+from pages.parts.page import ASSETS, dark, init, literal
 
 KINDS = {"residual": "that carry a state on", "head": "of heads", "mlp": "of MLPs"}
 # The figures of the example; the commands that wrote them are on the page.
@@ -46,7 +46,7 @@ CLAIMS = (
     ),
     (
         "The same inputs are dense for different models: Spearman 0.26 to 0.71, mean about 0.52",
-        "s-Trace: 5,000 contexts, 10 models",
+        "v1 and s-Trace: 5,000 contexts, 10 models",
         "**Compare**: several models on one text, word by word, or on a corpus",
     ),
     (
@@ -133,7 +133,7 @@ def show_example() -> None:
         f"looked at just below it does not. So the density of predicting the token after “·is” is "
         f"{percent(trace['size'])}."
     )
-    chart = curve_chart(last["curve"], profile["fidelity"], trace["size"], dark=st.context.theme.type == "dark")
+    chart = curve_chart(last["curve"], profile["fidelity"], trace["size"], dark=dark())
     st.altair_chart(chart, alt="Fidelity against size for the prediction after the fifth token")
     st.caption(
         "Fidelity of the replay against the size of the trace, for the prediction after the fifth token. Below about a "

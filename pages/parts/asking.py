@@ -50,6 +50,10 @@ def ask(
     st.fragment(follow, run_every=POLL_SECONDS if running else None)(key, running, draw)
 
 
+def draw_nothing(seen: Snapshot) -> None:
+    """Leaves the drawing to whoever asked: what a fragment inside another draws can outlive it."""
+
+
 def follow(key: str, running: bool, draw: Callable[[Snapshot], None]) -> None:
     """One look at the job under ``key``; the page is drawn again when what was running has finished."""
     seen = st.session_state[key][1].poll()

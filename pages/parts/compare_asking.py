@@ -22,7 +22,7 @@ Draw = Callable[[Sequence[Answered]], None]
 
 
 def answers(
-    service: "Service", offers: "Offers", questions: Sequence[Question], page: str, draw: Draw
+    service: "Service", offers: "Offers", questions: Sequence[Question], page: str, name: str, draw: Draw
 ) -> list[Answered]:
     """Offers to run ``questions``, and draws what there is of the answers to those run last; those, once all is there.
 
@@ -30,17 +30,18 @@ def answers(
         service: To be asked.
         offers: The catalogue.
         questions: What the widgets ask now, those of one model together.
-        page: What this series' keys in the session begin with.
+        page: What the page's keys in the session begin with.
+        name: Of this series, among the page's.
         draw: Called with the answers as they stand, on every poll, in a fragment: no fragment may be in it.
     """
     left, right = st.columns([1, 5], vertical_alignment="center")
-    run = left.button("Run", type="primary", width="stretch", key=f"{page}start")
+    run = left.button("Run", type="primary", width="stretch", key=f"{page}{name}-start")
     with right:
         possible = compare_inputs.foresee(service, offers, questions)
     # Nothing that a link says is fetched or opened unasked.
     ready = all(offers.get(question.model, ("", ""))[1] == "ready" for question in questions)
-    linked = st.session_state.pop(f"{page.partition('-')[0]}-run", False) and ready
-    key = f"{page}series"
+    linked = st.session_state.pop(f"{page}run", False) and ready
+    key = f"{page}{name}-series"
     if possible and (run or linked):
         if key in st.session_state:
             st.session_state[key].cancel()

@@ -16,7 +16,6 @@ COLUMNS = (
     *("text_id", "theme", "pair", "model", "position", "added"),
     *(name for name in MEASURES if name != "frequency"),
 )
-INTERVAL_HELP = "In brackets the 95% interval: a bootstrap that draws whole texts."
 
 
 def ask_dataset(key: str) -> list[dict[str, Any]]:
@@ -53,6 +52,11 @@ def ask_measure(rows: Sequence[Mapping[str, Any]], key: str) -> str:
     if not offered:
         st.warning("None of this dataset's texts could be measured; its column `error` says why.")
         st.stop()
+    return ask_one(offered, key)
+
+
+def ask_one(offered: Sequence[str], key: str) -> str:
+    """One of the measures ``offered``; the first, until another is chosen."""
     if st.session_state.get(key) not in offered:
         st.session_state[key] = offered[0]
     chosen = st.segmented_control(

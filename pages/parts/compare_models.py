@@ -15,10 +15,9 @@ from density.statistics import FEWEST_GROUPS
 from density.view import quoted, rows_csv
 from pages.parts import compare_inputs, inputs
 from pages.parts.compare_asking import answers
-from pages.parts.compare_dataset import with_interval
+from pages.parts.compare_dataset import ask_one, with_interval
 from pages.parts.heatmap import heatmap
-from pages.parts.page import KEPT, literal, sentence
-from pages.parts.selected import dark
+from pages.parts.page import KEPT, dark, literal, sentence
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def show(service: "Service") -> None:
     def draw(found: Sequence[Answered]) -> None:
         show_maps(found, unit or "word")
 
-    found = answers(service, offers, questions, f"{PAGE}models-", draw)
+    found = answers(service, offers, questions, PAGE, "models", draw)
     if found:
         show_agreement(found)
 
@@ -159,12 +158,7 @@ def show_agreement(found: Sequence[Answered]) -> None:
 def ask_measure(swept: bool) -> str:
     """The measure that is compared."""
     offered = [name for name, measure in MEASURES.items() if name != "frequency" and (swept or not measure.swept)]
-    if st.session_state.get(f"{PAGE}measure") not in offered:
-        st.session_state[f"{PAGE}measure"] = offered[0]
-    chosen = st.segmented_control(
-        "Measure", offered, format_func=lambda name: MEASURES[name].label, key=f"{PAGE}measure", required=True, **KEPT
-    )
-    return chosen or offered[0]
+    return ask_one(offered, f"{PAGE}measure")
 
 
 def words_of(

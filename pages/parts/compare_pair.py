@@ -16,8 +16,7 @@ from pages.parts import compare_inputs, inputs
 from pages.parts.compare_asking import answers
 from pages.parts.compare_dataset import with_interval
 from pages.parts.heatmap import heatmap, mount
-from pages.parts.page import KEPT, literal
-from pages.parts.selected import show_metrics
+from pages.parts.page import KEPT, literal, show_metrics
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def show(service: "Service") -> None:
         st.warning("Both texts are the same: change one of them, or choose a pair.")
         return
     questions = [question, Question(model, other, fidelity, accept_terms=accepted, **method)]
-    found = answers(service, offers, questions, f"{PAGE}pair-", show_maps)
+    found = answers(service, offers, questions, PAGE, "pair", show_maps)
     documents = [one.whole for one in found]
     if len(documents) == 2 and documents[0] and documents[1]:
         show_differences(documents[0], documents[1])

@@ -12,8 +12,7 @@ from density.measures import MEASURES
 from pages.parts import compare_inputs
 from pages.parts.compare_dataset import ask_dataset, ask_measure, models_of, with_interval
 from pages.parts.inputs import counted
-from pages.parts.page import KEPT, literal, sentence
-from pages.parts.selected import dark, show_metrics
+from pages.parts.page import KEPT, dark, literal, sentence, show_metrics
 
 PAGE = "context-"
 LENGTH_HELP = (

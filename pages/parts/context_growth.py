@@ -11,10 +11,9 @@ from density.serving.question import Question, to_link
 from density.tiles import targets
 from density.view import visible
 from pages.parts import compare_inputs, context_steps, inputs
-from pages.parts.asking import ask
+from pages.parts.asking import ask, draw_nothing
 from pages.parts.heatmap import mount
 from pages.parts.page import KEPT, literal
-from pages.parts.selected import draw_nothing
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from density.context_charts import curves_chart, growth_chart
 from density.serving.question import Question
 from density.view import percent, quoted, rows_csv, visible
 from pages.parts import inputs, results
-from pages.parts.page import literal
+from pages.parts.page import dark, literal, show_metrics
 from pages.parts.results import HELP
-from pages.parts.selected import dark, show_metrics
 
 GROWTH_HELP = {
     "density": "The density of the prediction with that context; the pale bar reaches down to the next smaller size "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from density.errors import BadInput
 from density.limits import limits
@@ -50,6 +51,27 @@ def ask_view(label: str, views: Mapping[str, str], key: str) -> str:
     return chosen or next(iter(views))
 
 
+def dark() -> bool:
+    """Whether charts are on a dark page."""
+    return st.context.theme.type == "dark"
+
+
+def show_metrics(numbers: Mapping[str, tuple[str, str]]) -> None:
+    """Numbers in a row, as many as fit, each with its definition."""
+    with st.container(horizontal=True, gap="medium"):
+        for label, (value, definition) in numbers.items():
+            st.metric(label, value, help=definition, width="content")
+
+
+def go_to(page: str, name: str) -> None:
+    """Goes to the page in ``pages/`` whose ``name`` is in the list of pages."""
+    try:
+        st.switch_page(f"pages/{page}.py")
+    except StreamlitAPIException:
+        # This page was opened by its own address before app.py had named the others.
+        st.info(f"It is ready: go to {name}, in the list of pages.")
+
+
 def literal(text: str) -> str:
     """``text`` for a Markdown element that shows it as it is: no formatting, no links, and no image is fetched.
 
@@ -62,3 +84,8 @@ def sentence(error: Exception | str) -> str:
     """An error's message, which begins with a small letter as the command line has it, as a sentence of its own."""
     message = str(error)
     return message[:1].upper() + message[1:]
+
+
+def file_name(model: str) -> str:
+    """The beginning of a file's name: letters, digits, points and hyphens."""
+    return "density-" + "".join(c if c.isalnum() or c in "-." else "-" for c in model)[-40:]

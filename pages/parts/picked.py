@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import streamlit as st
 
-from density.charts import compare_chart, layered
-from density.colours import KIND_COLOURS, RUN_COLOURS, words
+from density.charts import FULL_AND_TRACE, compare_chart, layered
+from density.colours import KIND_COLOURS, words
 from density.layout import around, beside, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import likeliest, percent, visible
 from pages.parts import whatif
 from pages.parts.asking import ask
-from pages.parts.page import literal
+from pages.parts.page import dark, literal
 
 if TYPE_CHECKING:
     from density.serving.service import Service
@@ -100,12 +100,10 @@ def show_state(service: "Service", question: Question, found: Mapping[str, Any],
 
 def show_lens(seen: Mapping[str, Any]) -> None:
     """The two lenses on a state."""
-    dark = st.context.theme.type == "dark"
     left, moved = st.columns([3, 4], gap="large")
     with left:
         st.markdown("Would predict now", help=LENS_HELP)
-        series = {"full": ("full model", RUN_COLOURS["full model"]), "trace": ("trace", RUN_COLOURS["trace"])}
-        chart = compare_chart(likeliest(seen["tokens"], TOKENS_SHOWN), series, None, dark)
+        chart = compare_chart(likeliest(seen["tokens"], TOKENS_SHOWN), FULL_AND_TRACE, None, dark())
         st.altair_chart(chart, alt="What the state would predict")
         if seen["replay"]["zero"]:
             st.caption("Nothing reaches this state in the replay: it is 0 there.")
@@ -191,8 +189,7 @@ def show_head(view: Mapping[str, Any], tokens: Sequence[str], edge: Mapping[str,
     with row:
         written = visible(tokens[edge["query"]])
         st.markdown(literal(f"Attention of the head at “{written}”"), help=ATTENTION_HELP)
-        dark = st.context.theme.type == "dark"
-        chart = attention_chart(tokens, view["attention"], edge["key"], dark)
+        chart = attention_chart(tokens, view["attention"], edge["key"], dark())
         st.altair_chart(chart, alt="Attention to each token")
     with says:
         st.markdown("What it moves, in logits", help=SAYS_HELP)

@@ -10,8 +10,7 @@ from density.serving.question import Question, to_link
 from density.view import marked, percent
 from pages.parts import frequency
 from pages.parts.compare_dataset import with_interval
-from pages.parts.page import KEPT, literal
-from pages.parts.selected import dark
+from pages.parts.page import KEPT, dark, go_to, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,7 +251,6 @@ def readable(text: str) -> str:
 
 def open_in_explorer(question: Question, position: int) -> None:
     """Shows a prediction on the explorer; its text is run there, if its model is at hand."""
-    from streamlit.errors import StreamlitAPIException
 
     state = st.session_state
     if "job" in state:
@@ -261,8 +259,4 @@ def open_in_explorer(question: Question, position: int) -> None:
         state.pop(name, None)
     state.link = {**to_link(question), "text": question.text}
     state.chosen = position
-    try:
-        st.switch_page("pages/explorer.py")
-    except StreamlitAPIException:
-        # This page was opened by its own address before app.py had named the others.
-        st.info("It is ready: go to the Explorer, in the list of pages.")
+    go_to("explorer", "the Explorer")

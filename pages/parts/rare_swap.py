@@ -92,7 +92,7 @@ def show(service: "Service") -> None:
         return
     texts = [text, *(put(text, word, one) for one in wanted)]
     questions = [replace(question, text=one) for one in texts]
-    found = answers(service, service.catalogue(), questions, f"{PAGE}swap-", show_progress_maps)
+    found = answers(service, service.catalogue(), questions, PAGE, "swap", show_progress_maps)
     key = f"{PAGE}swapped"
     if tuple(questions) == series_questions():
         st.session_state[key] = (word, [word.text, *wanted])

@@ -32,7 +32,7 @@ def show(service: "Service") -> None:
     """The page's first view."""
     question = ask_question(service)
     compare_inputs.publish({**to_link(question), "view": "text"})
-    found = answers(service, service.catalogue(), [question], f"{PAGE}text-", show_map)
+    found = answers(service, service.catalogue(), [question], PAGE, "text", show_map)
     if not found or not found[0].whole:
         return
     from density import rare

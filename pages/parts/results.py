@@ -12,7 +12,7 @@ from density.view import table, table_csv
 from pages.parts import examples, frequency, reopening, viewing
 from pages.parts.heatmap import heatmap
 from pages.parts.inputs import duration
-from pages.parts.page import KEPT, literal, sentence
+from pages.parts.page import KEPT, file_name, literal, sentence
 
 if TYPE_CHECKING:
     from density.serving.service import Service
@@ -205,7 +205,7 @@ def show_table(service: "Service", document: dict[str, Any]) -> None:
     with st.expander("Table and files"):
         columns = {name: column(name, *given) for name, given in COLUMNS.items()}
         st.dataframe(table(document), column_config=columns, hide_index=True, alt="Predictions")
-        name = "density-" + "".join(c if c.isalnum() or c in "-." else "-" for c in document["model"])[-40:]
+        name = file_name(document["model"])
         as_json, as_csv, _ = st.columns([1, 1, 3])
         view = viewing.saved()
         as_json.download_button(

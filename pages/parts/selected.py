@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.charts import compare_chart, curve_chart, depths_chart, heads_chart, kinds_chart, sources_chart
-from density.colours import RUN_COLOURS
+from density.charts import (
+    FULL_AND_TRACE,
+    compare_chart,
+    curve_chart,
+    depths_chart,
+    heads_chart,
+    kinds_chart,
+    sources_chart,
+)
 from density.search import EMPTY, LATTICE
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
 from density.view import likeliest, percent, visible
 from pages.parts import circuit, generate, takehome, viewing, whatif
-from pages.parts.asking import ask
-from pages.parts.page import KEPT, literal
+from pages.parts.asking import ask, draw_nothing
+from pages.parts.page import KEPT, dark, literal, show_metrics
 from pages.parts.results import HELP
 from pages.parts.viewing import AXES, HEADS_BY, VIEWS
 
@@ -105,10 +112,6 @@ def show_prediction(
     viewing.publish()
 
 
-def draw_nothing(seen: Snapshot) -> None:
-    """Leaves the drawing to whoever asked: what a fragment inside another draws can outlive it."""
-
-
 def show_numbers(prediction: Mapping[str, Any]) -> None:
     """A prediction's numbers, each with its definition."""
     below = prediction["below"]
@@ -123,13 +126,6 @@ def show_numbers(prediction: Mapping[str, Any]) -> None:
     edges = f"{prediction['edges_trace']:,} of {prediction['edges_full']:,}"
     numbers["Edges"] = (edges, f"{HELP['edges_trace']} Of: {HELP['edges_full']}")
     show_metrics(numbers)
-
-
-def show_metrics(numbers: Mapping[str, tuple[str, str]]) -> None:
-    """Numbers in a row, as many as fit, each with its definition."""
-    with st.container(horizontal=True, gap="medium"):
-        for label, (value, definition) in numbers.items():
-            st.metric(label, value, help=definition, width="content")
 
 
 def ask_edges(prediction: Mapping[str, Any]) -> int:
@@ -190,11 +186,6 @@ def show_found(
     takehome.show(service, document, {**found, "curve": remembered((subject, found["position"]))})
 
 
-def dark() -> bool:
-    """Whether charts are on a dark page."""
-    return st.context.theme.type == "dark"
-
-
 def show_curve(service: "Service", subject: Question, fidelity: float, found: Mapping[str, Any]) -> None:
     """Fidelity against size: what has been measured, or the whole curve once it is asked for."""
     from density.serving import answers
@@ -246,8 +237,7 @@ def show_tokens(prediction: Mapping[str, Any], found: Mapping[str, Any]) -> None
             "Nucleus recovered": (f"{nucleus}%" if nucleus else "none", TRACE_HELP["nucleus_recovered"]),
         }
     )
-    series = {"full": ("full model", RUN_COLOURS["full model"]), "trace": ("trace", RUN_COLOURS["trace"])}
-    chart = compare_chart(likeliest(trace["tokens"], TOKENS_SHOWN), series, prediction["next_id"], dark())
+    chart = compare_chart(likeliest(trace["tokens"], TOKENS_SHOWN), FULL_AND_TRACE, prediction["next_id"], dark())
     st.altair_chart(chart, alt="Likeliest next tokens in the full model and in the trace", key="tokens-chart")
     st.caption("The likeliest tokens of both, by the full model; the token that came stands out, if it is among them.")
 

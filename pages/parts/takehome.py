@@ -7,6 +7,7 @@ import streamlit as st
 
 from density.report import charts, python_lines, report
 from density.takehome import captioned, circuit_chart, circuit_html, graphml, node_link, png, svg
+from pages.parts.page import file_name
 from pages.parts.results import HELP
 
 if TYPE_CHECKING:
@@ -88,8 +89,3 @@ def offer(
 ) -> None:
     """A button that makes a file when it is pressed."""
     st.download_button(label, make, name, kind, key=key, help=definition, on_click="ignore")
-
-
-def file_name(model: str) -> str:
-    """The beginning of a file's name: letters, digits, points and hyphens."""
-    return "density-" + "".join(c if c.isalnum() or c in "-." else "-" for c in model)[-40:]

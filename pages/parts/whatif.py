@@ -12,7 +12,7 @@ from density.serving.question import Question
 from density.view import visible
 from pages.parts import viewing
 from pages.parts.asking import ask
-from pages.parts.page import KEPT, literal
+from pages.parts.page import KEPT, dark, literal
 from pages.parts.viewing import BASES, PARTS
 
 if TYPE_CHECKING:
@@ -190,8 +190,7 @@ def show_change(changed: Mapping[str, Any], base: str) -> None:
         if changed["edges_on"]:
             st.metric("Edges on", f"{changed['edges_on']:,}", help=HELP["on"], width="content")
     series = {"before": (base, RUN_COLOURS[base]), "after": ("switched", RUN_COLOURS["switched"])}
-    dark = st.context.theme.type == "dark"
-    chart = compare_chart(changed["tokens"][:TOKENS_SHOWN], series, None, dark)
+    chart = compare_chart(changed["tokens"][:TOKENS_SHOWN], series, None, dark())
     st.altair_chart(chart, alt="Likeliest next tokens before and after", key="switch-chart")
 
 
