@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import compare_corpus, compare_inputs, compare_models, compare_pair, engine
+from pages.parts import compare_corpus, compare_models, compare_pair, engine, shared_inputs
 from pages.parts.page import ask_view, init
 
 ABOUT = (
@@ -21,7 +21,7 @@ def main() -> None:
     st.caption(ABOUT)
     service = engine.required()
     view = ask_view("Compare", VIEWS, f"{PAGE}view")
-    compare_inputs.complain(PAGE)
+    shared_inputs.complain(PAGE)
     if view == "corpus":
         compare_corpus.show()
     elif view == "pair":
@@ -35,13 +35,13 @@ def restore() -> None:
     if f"{PAGE}restored" in st.session_state:
         return
     given = st.query_params
-    found = compare_inputs.restore(PAGE, {})
-    compare_inputs.chosen_of("view", given.get("view"), list(VIEWS), PAGE)
+    found = shared_inputs.restore(PAGE, {})
+    shared_inputs.chosen_of("view", given.get("view"), list(VIEWS), PAGE)
     models = [name for name in dict.fromkeys(given.get_all("model")) if name.strip() and len(name) < 2000]
-    st.session_state[f"{PAGE}models"] = models[: compare_inputs.MOST_MODELS]
-    if len(models) > compare_inputs.MOST_MODELS:
+    st.session_state[f"{PAGE}models"] = models[: shared_inputs.MOST_MODELS]
+    if len(models) > shared_inputs.MOST_MODELS:
         st.session_state[f"{PAGE}restored"].append(
-            f"The link names {len(models)} models; the first {compare_inputs.MOST_MODELS} were taken."
+            f"The link names {len(models)} models; the first {shared_inputs.MOST_MODELS} were taken."
         )
     compare_pair.restore(given.get("text"), given.get("second"))
     st.session_state[f"{PAGE}dataset"] = given.get("dataset", "")

@@ -9,9 +9,9 @@ from density.limits import limits
 from density.serving.jobs import Snapshot, State
 from density.serving.question import DEFAULT_MODEL, POSITIONS, Question
 from pages.parts import datasets, engine
-from pages.parts.compare_inputs import ask_models, complained, said_fetching
 from pages.parts.inputs import ask_fidelity, ask_method, counted, duration, model_refusal
 from pages.parts.page import KEPT, go_to, init, literal, sentence
+from pages.parts.shared_inputs import ask_models, complained, said_fetching
 
 if TYPE_CHECKING:
     from density.corpus.sources import Text

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import compare_inputs, engine, rare_corpus, rare_swap, rare_text
+from pages.parts import engine, rare_corpus, rare_swap, rare_text, shared_inputs
 from pages.parts.page import ask_view, init
 
 ABOUT = (
@@ -21,7 +21,7 @@ def main() -> None:
     st.caption(ABOUT)
     service = engine.required()
     view = ask_view("View", VIEWS, f"{PAGE}view")
-    compare_inputs.complain(PAGE)
+    shared_inputs.complain(PAGE)
     if view == "corpus":
         rare_corpus.show(service)
     elif view == "swap":
@@ -35,8 +35,8 @@ def restore() -> None:
     if f"{PAGE}restored" in st.session_state:
         return
     given = st.query_params
-    found = compare_inputs.restore(PAGE, {"text": rare_text.FIRST_TEXT})
-    compare_inputs.chosen_of("view", given.get("view"), list(VIEWS), PAGE)
+    found = shared_inputs.restore(PAGE, {"text": rare_text.FIRST_TEXT})
+    shared_inputs.chosen_of("view", given.get("view"), list(VIEWS), PAGE)
     if "text" not in found and st.session_state.get("text"):
         # What the explorer has is what is asked about.
         st.session_state[f"{PAGE}text"] = st.session_state.text

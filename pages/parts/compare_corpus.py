@@ -4,9 +4,9 @@ import streamlit as st
 
 from density.agreement import shared_rows
 from density.measures import MEASURES
-from pages.parts import compare_inputs
-from pages.parts.compare_dataset import ask_dataset, ask_measure, models_of
+from pages.parts import shared_inputs
 from pages.parts.compare_models import show_pairs
+from pages.parts.dataset_rows import ask_dataset, ask_measure, models_of
 
 PAGE = "compare-"
 JOINED_HELP = (
@@ -17,7 +17,7 @@ JOINED_HELP = (
 
 def show() -> None:
     """The view."""
-    compare_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
+    shared_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
     rows = ask_dataset(f"{PAGE}dataset")
     models = models_of(rows)
     if len(models) < 2:

@@ -13,11 +13,11 @@ from density.serving.question import Question, to_link
 from density.serving.series import Answered
 from density.statistics import FEWEST_GROUPS
 from density.view import quoted, rows_csv
-from pages.parts import compare_inputs, inputs
-from pages.parts.compare_asking import answers
-from pages.parts.compare_dataset import ask_one, with_interval
+from pages.parts import inputs, shared_inputs
+from pages.parts.dataset_rows import ask_one, with_interval
 from pages.parts.heatmap import heatmap
 from pages.parts.page import KEPT, dark, literal, sentence
+from pages.parts.series import answers
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show(service: "Service") -> None:
     st.session_state[f"{PAGE}begun"] = True
     offers = service.catalogue()
     with st.sidebar:
-        accepted = compare_inputs.ask_models(offers, service.in_memory(), f"{PAGE}models")
+        accepted = shared_inputs.ask_models(offers, service.in_memory(), f"{PAGE}models")
         fidelity = inputs.ask_fidelity(PAGE)
         method = inputs.ask_method(PAGE)
     box = live_text_area("Texts", key=f"{PAGE}text", height=120, help=TEXT_HELP, **KEPT)
@@ -83,7 +83,7 @@ def publish(models: Sequence[str], question: Question) -> None:
     """Keeps the address bar a link to what is asked."""
     link = to_link(question)
     del link["positions"]
-    compare_inputs.publish({**link, "model": list(models), "view": "models"})
+    shared_inputs.publish({**link, "model": list(models), "view": "models"})
 
 
 def by_model(found: Sequence[Answered]) -> dict[str, list[Answered]]:

@@ -12,11 +12,11 @@ from density.serving.series import Answered
 from density.statistics import FEWEST, mean
 from density.tiles import difference_legend, differences, points
 from density.view import percent, quoted
-from pages.parts import compare_inputs, inputs
-from pages.parts.compare_asking import answers
-from pages.parts.compare_dataset import with_interval
+from pages.parts import inputs, shared_inputs
+from pages.parts.dataset_rows import with_interval
 from pages.parts.heatmap import heatmap, mount
 from pages.parts.page import KEPT, literal, show_metrics
+from pages.parts.series import answers
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def restore(text: str | None, second: str | None) -> None:
 def sample_pairs() -> list[tuple[str, tuple[str, str]]]:
     """The minimal pairs of the sample by name, each with its two texts; garden paths and idioms come first."""
     found: dict[str, list[str]] = {}
-    for text in compare_inputs.sample():
+    for text in shared_inputs.sample():
         if text.pair:
             found.setdefault(text.pair, []).append(text.text)
     return [(name, (texts[0], texts[1])) for name, texts in found.items() if len(texts) == 2]
@@ -115,7 +115,7 @@ def publish(question: Question, other: str) -> None:
     del link["positions"]
     if len(other) <= LINK_CHARACTERS:
         link["second"] = other
-    compare_inputs.publish(link)
+    shared_inputs.publish(link)
 
 
 def show_maps(found: Sequence[Answered]) -> None:

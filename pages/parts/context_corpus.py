@@ -9,8 +9,8 @@ from density.context_charts import bins_chart, trends_chart
 from density.errors import DensityError
 from density.lengths import FEWEST_PREDICTIONS, Trends, by_length, measured, per_text
 from density.measures import MEASURES
-from pages.parts import compare_inputs
-from pages.parts.compare_dataset import ask_dataset, ask_measure, models_of, with_interval
+from pages.parts import shared_inputs
+from pages.parts.dataset_rows import ask_dataset, ask_measure, models_of, with_interval
 from pages.parts.inputs import counted
 from pages.parts.page import KEPT, dark, literal, sentence, show_metrics
 
@@ -31,8 +31,8 @@ def show() -> None:
     """The page's second view."""
     if f"{PAGE}dataset" not in st.session_state:
         st.session_state[f"{PAGE}dataset"] = st.query_params.get("dataset", "")
-    compare_inputs.complain(PAGE)
-    compare_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
+    shared_inputs.complain(PAGE)
+    shared_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
     rows = ask_dataset(f"{PAGE}dataset")
     models = models_of(rows)
     model = models[0]

@@ -10,7 +10,7 @@ from density.serving.jobs import Snapshot
 from density.serving.question import Question, to_link
 from density.tiles import targets
 from density.view import visible
-from pages.parts import compare_inputs, context_steps, inputs
+from pages.parts import context_steps, inputs, shared_inputs
 from pages.parts.asking import ask, draw_nothing
 from pages.parts.heatmap import mount
 from pages.parts.page import KEPT, literal
@@ -38,9 +38,9 @@ def restore(views: Sequence[str]) -> None:
     if f"{PAGE}restored" in st.session_state:
         return
     given = st.query_params.to_dict()
-    found = compare_inputs.restore(PAGE, {"text": FIRST_TEXT})
-    compare_inputs.chosen_of("view", given.get("view"), views, PAGE)
-    compare_inputs.chosen_of("by", given.get("by"), list(STEPS), PAGE)
+    found = shared_inputs.restore(PAGE, {"text": FIRST_TEXT})
+    shared_inputs.chosen_of("view", given.get("view"), views, PAGE)
+    shared_inputs.chosen_of("by", given.get("by"), list(STEPS), PAGE)
     position = given.get("position", "")
     if position.isdecimal() and len(position) < 6:
         st.session_state[f"{PAGE}position"] = int(position)
@@ -53,13 +53,13 @@ def restore(views: Sequence[str]) -> None:
 
 def show(service: "Service") -> None:
     """The page's first view."""
-    compare_inputs.complain(PAGE)
+    shared_inputs.complain(PAGE)
     offers = service.catalogue()
     question = ask_question(service)
     left, right = st.columns([1, 5], vertical_alignment="center")
     run = left.button("Run", type="primary", width="stretch")
     with right:
-        possible = compare_inputs.foresee(service, offers, [question], costing)
+        possible = shared_inputs.foresee(service, offers, [question], costing)
     # Nothing that a link says is fetched or opened unasked.
     linked = st.session_state.pop(f"{PAGE}run", False) and offers.get(question.model, ("", ""))[1] == "ready"
     if possible and (run or linked):
@@ -83,7 +83,7 @@ def ask_question(service: "Service") -> Question:
         model, accepted = inputs.ask_model(service.catalogue(), service.in_memory(), f"{PAGE}model")
         fidelity = inputs.ask_fidelity(PAGE)
         method = inputs.ask_method(PAGE)
-    texts = {f"{text.id}: {text.text[:60]}": text.text for text in compare_inputs.sample()}
+    texts = {f"{text.id}: {text.text[:60]}": text.text for text in shared_inputs.sample()}
 
     def take() -> None:
         if st.session_state[f"{PAGE}sample"]:
@@ -96,7 +96,7 @@ def ask_question(service: "Service") -> Question:
         index=None,
         key=f"{PAGE}sample",
         on_change=take,
-        help=compare_inputs.SAMPLE_HELP,
+        help=shared_inputs.SAMPLE_HELP,
     )
     text = live_text_area("Text", key=f"{PAGE}text", height=120, help=inputs.TEXT_HELP, **KEPT)
     return Question(model, text, fidelity, accept_terms=accepted, **method)
@@ -116,7 +116,7 @@ def publish(question: Question) -> None:
     position = st.session_state.get(f"{PAGE}position")
     if position is not None:
         link["position"] = str(position)
-    compare_inputs.publish({**link, "by": st.session_state[f"{PAGE}by"], "view": "text"})
+    shared_inputs.publish({**link, "by": st.session_state[f"{PAGE}by"], "view": "text"})
 
 
 def show_text(service: "Service", question: Question) -> None:

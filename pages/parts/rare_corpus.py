@@ -7,7 +7,7 @@ import streamlit as st
 
 from density.errors import DensityError
 from density.serving.question import FIDELITY_RANGE, RULES, Question
-from pages.parts import compare_inputs, datasets, rare_relation
+from pages.parts import datasets, rare_relation, shared_inputs
 from pages.parts.page import KEPT, literal, sentence
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PAGE = "rare-"
 
 def show(service: "Service") -> None:
     """The page's second view."""
-    compare_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
+    shared_inputs.publish({"view": "corpus", "dataset": st.session_state[f"{PAGE}dataset"] or ""})
     folder = datasets.ask_folder(f"{PAGE}dataset")
     from density import rare
 

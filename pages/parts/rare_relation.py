@@ -9,7 +9,7 @@ from density.measures import MEASURES
 from density.serving.question import Question, to_link
 from density.view import marked, percent
 from pages.parts import frequency
-from pages.parts.compare_dataset import with_interval
+from pages.parts.dataset_rows import with_interval
 from pages.parts.page import KEPT, dark, go_to, literal
 
 if TYPE_CHECKING:

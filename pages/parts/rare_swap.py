@@ -23,12 +23,12 @@ from density.swaps import (
 )
 from density.tiles import difference_legend, differences, points
 from density.view import percent
-from pages.parts import compare_inputs, frequency
-from pages.parts.compare_asking import answers
+from pages.parts import frequency, shared_inputs
 from pages.parts.heatmap import heatmap, mount
 from pages.parts.page import KEPT, literal, sentence
 from pages.parts.rare_relation import readable
 from pages.parts.rare_text import ask_question
+from pages.parts.series import answers
 
 if TYPE_CHECKING:
     from density.serving.service import Service
@@ -81,7 +81,7 @@ def show(service: "Service") -> None:
         return
     word, lines, language = ask_swap(there)
     link = {**to_link(question), "view": "swap", "word": str(there.index(word)), "to": lines.splitlines()}
-    compare_inputs.publish(link)
+    shared_inputs.publish(link)
     try:
         wanted = parse_replacements(lines, word.text, MOST)
     except DensityError as error:

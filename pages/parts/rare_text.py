@@ -7,11 +7,11 @@ import streamlit as st
 
 from density.serving.question import Question, to_link
 from density.serving.series import Answered
-from pages.parts import compare_inputs, inputs, rare_relation
-from pages.parts.compare_asking import answers
+from pages.parts import inputs, rare_relation, shared_inputs
 from pages.parts.examples import EXAMPLES
 from pages.parts.heatmap import heatmap
 from pages.parts.page import KEPT
+from pages.parts.series import answers
 from pages.parts.textbox import live_text_area
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ALONE = (
 def show(service: "Service") -> None:
     """The page's first view."""
     question = ask_question(service)
-    compare_inputs.publish({**to_link(question), "view": "text"})
+    shared_inputs.publish({**to_link(question), "view": "text"})
     found = answers(service, service.catalogue(), [question], PAGE, "text", show_map)
     if not found or not found[0].whole:
         return

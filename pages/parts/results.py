@@ -1,4 +1,4 @@
-"""What a job has found so far: its progress, the heatmap, the chosen prediction, the table and the files."""
+"""What came of a question: progress, the heatmap, the table, the files."""
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any

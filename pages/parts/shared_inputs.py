@@ -1,4 +1,4 @@
-"""What the context and comparison pages ask for: models, texts, and the links they come from and are kept in."""
+"""What pages that ask several questions share: models, texts, and the links they come from and are kept in."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace

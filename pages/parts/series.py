@@ -8,7 +8,7 @@ import streamlit as st
 from density.serving.jobs import State
 from density.serving.question import Question
 from density.serving.series import Answered, Series
-from pages.parts import compare_inputs, engine
+from pages.parts import engine, shared_inputs
 from pages.parts.page import literal, sentence
 from pages.parts.results import POLL_SECONDS, doing
 
@@ -37,7 +37,7 @@ def answers(
     left, right = st.columns([1, 5], vertical_alignment="center")
     run = left.button("Run", type="primary", width="stretch", key=f"{page}{name}-start")
     with right:
-        possible = compare_inputs.foresee(service, offers, questions)
+        possible = shared_inputs.foresee(service, offers, questions)
     # Nothing that a link says is fetched or opened unasked.
     ready = all(offers.get(question.model, ("", ""))[1] == "ready" for question in questions)
     linked = st.session_state.pop(f"{page}run", False) and ready
