@@ -1,5 +1,5 @@
 # The density explorer on a CPU: a page on port 8501, for a proxy to stand in front of (docs/security.md).
-# It has been linted (hadolint) and not built: there was no container engine where it was written.
+# Linted (hadolint), not built yet.
 #
 #   docker build -t density .
 #   docker run --rm -p 127.0.0.1:8501:8501 -v density:/data density

@@ -17,7 +17,6 @@ from pages.parts.picked import show_picked
 if TYPE_CHECKING:
     from density.serving.service import Service
 
-MOST = (50, 100, 200, 400, 1000, 2000)
 CIRCUIT_HELP = (
     "The states (circles) of the trace at each token and depth, the embeddings below and the prediction above, and the "
     "edges between them, wider the more important. "
@@ -43,7 +42,7 @@ def ask_most(found: Mapping[str, Any]) -> dict[str, Any]:
     heading.subheader("Circuit", help=CIRCUIT_HELP)
     st.session_state.setdefault("circuit-most", DRAWN)
     with choice:
-        most = st.select_slider("Edges to draw", MOST, key="circuit-most", help=MOST_HELP, **KEPT)
+        most = st.select_slider("Edges to draw", sorted(viewing.MOST_DRAWN), key="circuit-most", help=MOST_HELP, **KEPT)
     return {**found, "circuit": first(found["circuit"], most)}
 
 

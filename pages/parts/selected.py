@@ -100,7 +100,7 @@ def show_prediction(
     show_numbers(prediction)
     edges = ask_edges(prediction)
 
-    given = {"position": prediction["position"], "edges": edges, "most": circuit.MOST[-1]}
+    given = {"position": prediction["position"], "edges": edges, "most": max(viewing.MOST_DRAWN)}
     ask(service, question, "exploring", answers.exploration, draw_nothing, **given)
     seen = st.session_state.exploring[1].poll()
     if seen.finished and seen.results:

@@ -25,7 +25,7 @@ PARTS = {
     "residual_attention": "skip of the attention",
     "residual_mlp": "skip of the MLP",
 }
-# At most how many edges are drawn: first as many as an exploration has, `density.explore.DRAWN`.
+# At most how many edges are drawn, and an exploration has; first as many as `density.explore.DRAWN`.
 MOST_DRAWN = (400, 50, 100, 200, 1000, 2000)
 # Parameters that are one of a few values, by the key of their widget; the first is what it is unless a link says.
 CHOICES: dict[str, Sequence[str | int]] = {
