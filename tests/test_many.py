@@ -105,15 +105,15 @@ def test_a_model_waits_for_memory_that_another_is_using_and_then_takes_its_place
     lasting.let.set()
     assert (ended(first).state, ended(second).state) == (State.DONE, State.DONE)
     assert service.in_memory() == [names[1]]
-    assert service._kept.weight <= service.limits.memory_bytes
+    assert service._sharing.kept.weight <= service.limits.memory_bytes
 
 
 def test_readings_are_let_go_before_the_memory_is_over_its_budget(served, names, weights):
     service = served(memory=weights[0] + 3 * weights[1])
     for number in range(6):
         assert answer(service, Question(names[0], f"{TEXT} {number}", positions="last")).state is State.DONE
-        assert service._kept.weight <= service.limits.memory_bytes
-    assert 2 <= len(service._kept) <= 4
+        assert service._sharing.kept.weight <= service.limits.memory_bytes
+    assert 2 <= len(service._sharing.kept) <= 4
     known = [service.measured(Question(names[0], f"{TEXT} {number}", positions="last")) for number in (0, 5)]
     assert known == [False, True]
 
@@ -121,14 +121,14 @@ def test_readings_are_let_go_before_the_memory_is_over_its_budget(served, names,
 def test_jobs_that_use_something_and_wait_for_each_other_go_ahead(served):
     service = served(memory=100)
     other, job = Job(lambda job: None, HERE), Job(lambda job: None, HERE)
-    service._kept.put(("held",), None, 100)
-    service._using = Counter({other: 1})
+    service._sharing.kept.put(("held",), None, 100)
+    service._sharing._using = Counter({other: 1})
     job.cancel()
     with pytest.raises(Cancelled):
-        service._make_room(10, job)
-    service._stuck.add(other)
-    service._make_room(10, job)
-    assert service._stuck == {other}
+        service._sharing.make_room(10, job)
+    service._sharing._stuck.add(other)
+    service._sharing.make_room(10, job)
+    assert service._sharing._stuck == {other}
 
 
 def test_two_models_that_leave_no_room_for_a_text_are_both_answered(served, names, weights):

@@ -9,11 +9,10 @@ import copy
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from density import export, health, models
 from density.errors import DensityError, TooLarge
@@ -25,6 +24,7 @@ from density.models.cache import readable
 from density.models.loading import choose_device, is_here
 from density.profile import parse_positions, profile
 from density.reading import Reading, read, tokenise
+from density.serving.ended import Subject, present, refused, reopened, turned_away
 from density.serving.estimate import (
     REPLAYS_AGAIN,
     REPLAYS_FRESH,
@@ -40,41 +40,13 @@ from density.serving.estimate import (
 from density.serving.jobs import ANYONE, Job, Visitor, Worker
 from density.serving.keeping import keep, keep_points, recall, recall_points, revision_of, search_of
 from density.serving.question import Question
-from density.serving.shelf import Shelf
+from density.serving.sharing import Key, Sharing
 from density.store import Store
 
-V = TypeVar("V")
-# Name, device and precision of a model; of a text it has read, its text and rule besides.
-Key = tuple[str, ...]
-
-# Seconds between two looks at whether there is memory now.
-PAUSE = 0.01
 # Seconds between two times that what is measured is kept, while more is.
 KEEP_SECONDS = 5.0
 # The share that is done of what has not ended, at most: replays are more than expected now and then.
 MOST_DONE = 0.95
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a profile's job is about.
-
-    Attributes:
-        question: What was asked.
-        wanted: Positions of the predictions asked for.
-        empty: The answer's document, without its predictions.
-        from_file: Whether it was opened from a file: what it names may not be what is on this machine, and nothing
-            of it is fetched or opened unasked.
-    """
-
-    question: Question
-    wanted: tuple[int, ...]
-    empty: dict[str, Any]
-    from_file: bool = False
-
-    def document(self, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """The answer, or what there is of it yet, in the schema ``density.profile/1``."""
-        return {**self.empty, "predictions": sorted(found, key=lambda prediction: prediction["position"])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,45 +98,6 @@ def replays_known(reading: Reading) -> int:
     return sum(edges > 0 for _, edges in list(reading.points))
 
 
-def present(job: Job, question: Question, document: Mapping[str, Any], from_file: bool = False) -> None:
-    """Makes a whole document the answer of ``job``."""
-    found = document["predictions"]
-    wanted = tuple(prediction["position"] for prediction in found)
-    job.present(Subject(question, wanted, {**document, "predictions": []}, from_file))
-    for prediction in found:
-        job.add(prediction)
-
-
-def reopened(question: Question, document: Mapping[str, Any], from_file: bool = False) -> Job:
-    """A job that has already ended, with the answer in ``document``."""
-    job = Job(lambda job: present(job, question, document, from_file))
-    job.run()
-    return job
-
-
-def refused(error: DensityError) -> Job:
-    """A job that has already ended, with ``error``."""
-
-    def refuse(job: Job) -> None:
-        raise error
-
-    job = Job(refuse)
-    job.run()
-    return job
-
-
-def turned_away(waiting: int) -> Job:
-    """A job that has already ended, because its session has ``waiting`` others."""
-    job = refused(
-        NotAllowed(
-            f"{waiting} of your questions wait or run, and this server takes no more of one visitor at a time; stop "
-            "one of them, or wait for it."
-        )
-    )
-    job.turned_away = True
-    return job
-
-
 class Service:
     """What pages ask; safe to use from any thread.
 
@@ -175,15 +108,9 @@ class Service:
 
     def __init__(self, store: Store | None = None, limits: Limits | None = None) -> None:
         self.store, self.limits = store, limits or Limits()
-        # Models, and what belongs to each: the texts that it has read.
-        self._kept: Shelf[Key, Any] = Shelf(self.limits.memory_bytes, self.limits.models_kept)
+        self._sharing = Sharing(self.limits.memory_bytes, self.limits.models_kept)
         self._workers: dict[str, Worker] = {}
         self._lock = threading.Lock()
-        # What some job is at; another that wants the same rests until it is there.
-        self._underway: set[Key] = set()
-        # Jobs by how many things each is using or making, and those of them that wait for another.
-        self._using: Counter[Job] = Counter()
-        self._stuck: set[Job] = set()
 
     def catalogue(self) -> dict[str, tuple[CatalogueEntry, str]]:
         """Every model that can be had here by name, with its state."""
@@ -192,11 +119,11 @@ class Service:
 
     def loaded(self, question: Question) -> Loaded | None:
         """The question's model, if it is in memory."""
-        return self._kept.get(model_key(question))
+        return self._sharing.kept.get(model_key(question))
 
     def in_memory(self) -> list[str]:
         """Names of the models in memory, as they were asked for."""
-        return list(dict.fromkeys(key[0] for key in self._kept.owners()))
+        return list(dict.fromkeys(key[0] for key in self._sharing.kept.owners()))
 
     def refusal(self, question: Question) -> str | None:
         """Why a question is not taken here, in a sentence; ``None`` if it is."""
@@ -232,7 +159,7 @@ class Service:
         """
         if self.kept(question) is not None:
             return True
-        studied: Studied | None = self._kept.get(reading_key(question))
+        studied: Studied | None = self._sharing.kept.get(reading_key(question))
         if studied is None:
             return False
         known = {position for position, edges in list(studied.reading.points) if edges}
@@ -370,7 +297,7 @@ class Service:
                     f"{question.model} needs {readable(needed)} of memory and this server allows "
                     f"{readable(self.limits.memory_bytes)}; choose a smaller model."
                 )
-            self._make_room(needed, job)
+            self._sharing.make_room(needed, job)
 
         def load() -> tuple[Loaded, int]:
             job.say("opening the model")
@@ -390,7 +317,7 @@ class Service:
             counter = replace(model, tokenizer=copy.deepcopy(model.tokenizer))
             return Loaded(model, counter, calibrate(model)), weights_bytes(model)
 
-        with self._at_hand(key, load, job) as loaded:
+        with self._sharing.at_hand(key, load, job) as loaded:
             yield loaded
 
     @contextmanager
@@ -402,7 +329,7 @@ class Service:
             job.say("reading the text")
             tokens = self._count(model, question)
             needed, most = reading_bytes(model, tokens, tokens), self.limits.memory_bytes - weights_bytes(model)
-            self._make_room(min(needed, most), job)
+            self._sharing.make_room(min(needed, most), job)
             memory = min(most, free_bytes(model.decoder.device) // 2)
             reading = read(model, question.text, rule=question.rule, max_tokens=question.max_tokens, memory=memory)
             if self.store:
@@ -411,63 +338,8 @@ class Service:
             limits = self.limits
             return Studied(reading, found, most_tokens=limits.tokens, read_only=limits.read_only), needed
 
-        with self._at_hand(reading_key(question), study, job, model_key(question)) as studied:
+        with self._sharing.at_hand(reading_key(question), study, job, model_key(question)) as studied:
             yield studied
-
-    @contextmanager
-    def _at_hand(self, key: Key, make: Callable[[], tuple[V, int]], job: Job, of: Key | None = None) -> Iterator[V]:
-        """What is kept under ``key``, and stays meanwhile; made, with its bytes, if it is not, by one job at a time."""
-        with self._lock:
-            self._using[job] += 1
-        try:
-            with self._waiting(job):
-                while key in self._underway:
-                    job.rest()
-            found = self._kept.take(key)
-            if found is None:
-                found = self._made(key, make, job, of)
-            try:
-                yield found
-            finally:
-                self._kept.release(key)
-        finally:
-            with self._lock:
-                self._using -= Counter([job])
-
-    def _made(self, key: Key, make: Callable[[], tuple[V, int]], job: Job, of: Key | None) -> V:
-        """What ``make`` makes, kept and held."""
-        self._underway.add(key)
-        try:
-            found, weight = make()
-            self._kept.unreserve(job)
-            self._kept.put(key, found, weight, of)
-            return found
-        finally:
-            self._kept.unreserve(job)
-            self._underway.discard(key)
-
-    def _make_room(self, needed: int, job: Job) -> None:
-        """Waits until ``needed`` bytes fit beside what others are using; if all of those wait too, goes ahead."""
-        with self._waiting(job):
-            while not self._kept.reserve(job, needed) and self._others_work():
-                job.say("waiting for memory that others are using")
-                time.sleep(PAUSE)
-
-    def _others_work(self) -> bool:
-        """Whether a job that uses or makes something does not wait itself, and so will end."""
-        with self._lock:
-            return bool(self._using.keys() - self._stuck)
-
-    @contextmanager
-    def _waiting(self, job: Job) -> Iterator[None]:
-        """Meanwhile ``job`` waits for others, so that none of them need wait for it."""
-        with self._lock:
-            self._stuck.add(job)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._stuck.discard(job)
 
     def _profile(self, question: Question, job: Job) -> None:
         with self._opened(question, job) as loaded:
@@ -475,7 +347,7 @@ class Service:
             if kept is not None:
                 present(job, question, kept)
                 return
-            fresh, expected = self._kept.get(reading_key(question)) is None, self._replays(question)
+            fresh, expected = self._sharing.kept.get(reading_key(question)) is None, self._replays(question)
             with self._studied(loaded, question, job) as studied:
                 self._measure(question, job, loaded, studied, expected, fresh)
 

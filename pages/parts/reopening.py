@@ -90,7 +90,7 @@ def restore_uploaded(service: "Service | None", question: Question) -> None:
     if service is None or "opened" not in st.session_state:
         return
     # The engine's own code, which takes seconds to import: only once it is there.
-    from density.serving.service import reopened
+    from density.serving.ended import reopened
 
     asked, document, from_file = st.session_state.pop("opened")
     if "job" in st.session_state:
