@@ -4,6 +4,7 @@ The scale: viridis (Smith and van der Walt, 2015; the anchors are Vega's), perce
 colour-blind, turned so that darker means denser.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 VIRIDIS = (
@@ -30,10 +31,15 @@ DEPTH_COLOURS = ("#dccdb9", "#b59c7c", "#8b6f4e", "#5c4630")
 
 def tint(share: float) -> str:
     """The scale's colour of a share in [0, 1], as ``#rrggbb``; shares outside are held at the ends."""
-    place = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
-    low = min(int(place), len(SCALE) - 2)
-    start, end, part = channels(SCALE[low]), channels(SCALE[low + 1]), place - low
-    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(start, end, strict=True))
+    return blend(SCALE, min(max(share, 0.0), 1.0))
+
+
+def blend(scale: Sequence[str], share: float) -> str:
+    """The colour at ``share`` of ``scale``, between neighbours; ``share`` in [0, 1]."""
+    place = share * (len(scale) - 1)
+    low = min(int(place), len(scale) - 2)
+    pairs = zip(channels(scale[low]), channels(scale[low + 1]), strict=True)
+    return "#" + "".join(f"{round(start + (end - start) * (place - low)):02x}" for start, end in pairs)
 
 
 def ink(background: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from density.colours import SCALE, TICKS, channels, ink
+from density.colours import SCALE, TICKS, blend, ink
 from density.view import cells, percent
 
 # Even steps of lightness at one hue (OKLCH, 5 degrees; 320 degrees).
@@ -100,14 +100,6 @@ LOOKED_BACK = 500
 SENTENCE_END = re.compile("[.!?\u2026]" + CLOSING)
 # Of scripts that put no space between sentences.
 UNSPACED_END = re.compile("[\u3002\uff01\uff1f\u0964\u061f]" + CLOSING)
-
-
-def blend(scale: Sequence[str], share: float) -> str:
-    """The colour at ``share`` of ``scale``, between neighbours; ``share`` in [0, 1]."""
-    place = share * (len(scale) - 1)
-    low = min(int(place), len(scale) - 2)
-    pairs = zip(channels(scale[low]), channels(scale[low + 1]), strict=True)
-    return "#" + "".join(f"{round(start + (end - start) * (place - low)):02x}" for start, end in pairs)
 
 
 def units(texts: Sequence[str], unit: str) -> list[list[int]]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from density.agreement import by_token
-from density.colours import ink
-from density.measures import MEASURES, blend
+from density.colours import blend, ink
+from density.measures import MEASURES
 from density.view import marked, percent, top_shown, visible
 
 Document = Mapping[str, Any]

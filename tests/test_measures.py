@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from density.colours import CAME_COLOUR, KIND_COLOURS, RUN_COLOURS, SCALE, channels, contrast, ink, tint
-from density.measures import MEASURES, MOST_NATS, MOST_ZIPF, NATS_SCALE, UNITS, ZIPF_SCALE, blend, tinted, units
+from density.colours import CAME_COLOUR, KIND_COLOURS, RUN_COLOURS, SCALE, blend, channels, contrast, ink, tint
+from density.measures import MEASURES, MOST_NATS, MOST_ZIPF, NATS_SCALE, UNITS, ZIPF_SCALE, tinted, units
 from tests.test_charts import lightness
 from tests.test_view import HOSTILE, document, prediction
 
