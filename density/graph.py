@@ -54,11 +54,11 @@ class Edge:
     expert: int | None = None
 
     def __str__(self) -> str:
+        name = part_name(self.layer, self.kind, self.head, self.expert)
         if self.kind is Kind.HEAD:
-            return f"L{self.layer}.H{self.head}  {self.query} <- {self.key}"
-        name = {Kind.MLP: "MLP", Kind.RESIDUAL_MLP: "skip MLP", Kind.RESIDUAL_ATTENTION: "skip attention"}[self.kind]
-        expert = "" if self.expert is None else f".E{self.expert}" if self.expert >= 0 else ".shared"
-        return f"L{self.layer}.{name}{expert}  {self.query}"
+            return f"{name}  {self.query} <- {self.key}"
+        past = {Kind.RESIDUAL_ATTENTION: " attention", Kind.RESIDUAL_MLP: " MLP"}.get(self.kind, "")
+        return f"{name}{past}  {self.query}"
 
     def source(self, parallel: bool) -> State:
         """The state the edge reads, in a model whose blocks are ``parallel`` or not."""
@@ -74,6 +74,19 @@ class Edge:
 def quarter_of(layer: int, layers: int) -> int:
     """The quarter of ``layers`` that ``layer`` is in, from 0 at the input; of fewer than four some are empty."""
     return QUARTERS * layer // layers
+
+
+def part_name(layer: int, kind: Kind | None, head: int | None = None, expert: int | None = None) -> str:
+    """A part of a block as people read it, such as ``L3.H7``; see `Edge` for what it is made of.
+
+    Without a ``head`` all of them, ``L3.heads``; without a ``kind`` all of the block, ``L3.layer``. Either skip is
+    ``L3.skip``; an expert is ``L3.MLP.E2``, the shared one ``L3.MLP.shared``.
+    """
+    part = {None: "layer", Kind.HEAD: "heads", Kind.MLP: "MLP"}.get(kind, "skip")
+    if kind is Kind.HEAD and head is not None:
+        part = f"H{head}"
+    which = "" if expert is None else ".shared" if expert < 0 else f".E{expert}"
+    return f"L{layer}.{part}{which}"
 
 
 def full_edge_count(layers: int, heads: int, tokens: int, *, parallel: bool = False, mlps: int = 1) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from density.graph import Kind, part_name
 from density.view import visible
 
 # Between columns whose tokens are not neighbours in the text.
@@ -209,20 +210,11 @@ def switches_for(pick: Mapping[str, Any], parallel: bool) -> dict[str, dict[str,
     found = {}
     if edge["kind"] == "head":
         found["This edge"] = switch(layer, **same, query=query, key=edge["key"])
-        name = f"L{layer}.H{edge['head']}"
-    else:
-        name = mlp_name(edge)
+    name = part_name(layer, Kind(write), edge["head"], edge["expert"])
     found[f"{name} at token {query}"] = switch(layer, **same, query=query)
     found[f"{name} everywhere"] = switch(layer, **same)
     found[f"Layer {layer} everywhere"] = switch(layer)
     return found
-
-
-def mlp_name(edge: Mapping[str, Any]) -> str:
-    """An MLP, or the expert of one, without the token."""
-    expert = edge["expert"]
-    part = "" if expert is None else ".shared" if expert < 0 else f".E{expert}"
-    return f"L{edge['layer']}.MLP{part}"
 
 
 def switch(layer: int, **given: Any) -> dict[str, Any]:

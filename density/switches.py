@@ -11,7 +11,7 @@ from torch import Tensor
 from density.errors import BadInput
 from density.examine import shared_tokens
 from density.fidelity import probabilities, total_variation
-from density.graph import Edge, Kind
+from density.graph import Edge, Kind, part_name
 from density.lens import Change
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay_together
@@ -43,13 +43,10 @@ class Switch:
     on: bool = False
 
     def __str__(self) -> str:
-        name = {None: "layer", Kind.MLP: "MLP", Kind.HEAD: "heads"}.get(self.kind, "skip")
-        if self.kind is Kind.HEAD and self.head is not None:
-            name = f"H{self.head}"
+        name = part_name(self.layer, self.kind, self.head, self.expert)
         place = "" if self.query is None else f"  {self.query}"
         source = "" if self.key is None or self.kind is not Kind.HEAD else f" <- {self.key}"
-        expert = "" if self.expert is None else ".shared" if self.expert < 0 else f".E{self.expert}"
-        return f"L{self.layer}.{name}{expert}{place}{source} {'on' if self.on else 'off'}"
+        return f"{name}{place}{source} {'on' if self.on else 'off'}"
 
 
 def switch_for(edge: Edge, on: bool = False) -> Switch:
