@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from density.graph import Kind, State
+from density.graph import Kind, State, depth_after
 from density.reading import Reading
 from density.traces import RankedEdge, Trace, Traces, by_kind, entries, strongest
 
@@ -47,7 +47,7 @@ def draw(reading: Reading, trace: Trace, most: int) -> Circuit:
     (inside,) = traces.largest([trace.position], [min(most, trace.edges)])
     edges = strongest(traces, trace.position, inside.edges or min(most, trace.edges))
     parallel = reading.run.importances.parallel
-    depths = reading.model.decoder.layers * (1 if parallel else 2)
+    depths = depth_after(reading.model.decoder.layers, parallel)
     return Circuit(inside, tuple(edges), trace.edges - len(edges), parallel, depths)
 
 

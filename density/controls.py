@@ -15,7 +15,7 @@ from torch import Tensor
 
 from density.errors import TooLarge
 from density.fidelity import probabilities, total_variation
-from density.graph import Edge, Kind, State
+from density.graph import Edge, Kind, State, depth_after, layer_of
 from density.importance import Importances
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay
@@ -130,8 +130,9 @@ class OpenState:
 
     def __init__(self, importances: Importances, visible: Bool[Tensor, "layer query key"], state: State) -> None:
         parallel = importances.parallel
-        self.layer = state.depth - 1 if parallel else (state.depth - 1) // 2
-        self.position = state.position
+        layer = layer_of(state.depth, parallel)
+        assert layer is not None
+        self.layer, self.position = layer, state.position
         after_attention, after_mlp = parallel or state.depth % 2 == 1, parallel or state.depth % 2 == 0
         skip = Kind.RESIDUAL_ATTENTION if after_attention else Kind.RESIDUAL_MLP
         self.first = [Edge(self.layer, skip, self.position, self.position)]
@@ -168,7 +169,7 @@ def grow_random(
         )
     rng = random.Random(seed)
     visible = importances.heads[:, 0] > -torch.inf
-    output = State(len(visible) * (1 if importances.parallel else 2), position)
+    output = State(depth_after(len(visible), importances.parallel), position)
     reached, open_states = {output}, [OpenState(importances, visible, output)]
     for grown in range(count):
         if not open_states:

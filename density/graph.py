@@ -62,9 +62,8 @@ class Edge:
 
     def source(self, parallel: bool) -> State:
         """The state the edge reads, in a model whose blocks are ``parallel`` or not."""
-        if parallel:
-            return State(self.layer, self.key)
-        return State(2 * self.layer + (self.kind in (Kind.MLP, Kind.RESIDUAL_MLP)), self.key)
+        second = not parallel and self.kind in (Kind.MLP, Kind.RESIDUAL_MLP)
+        return State(depth_after(self.layer, parallel) + second, self.key)
 
     def target(self, parallel: bool) -> State:
         """The state the edge writes, in a model whose blocks are ``parallel`` or not."""
@@ -74,6 +73,24 @@ class Edge:
 def quarter_of(layer: int, layers: int) -> int:
     """The quarter of ``layers`` that ``layer`` is in, from 0 at the input; of fewer than four some are empty."""
     return QUARTERS * layer // layers
+
+
+def depth_after(layers: int, parallel: bool) -> int:
+    """The depth of the states that the first ``layers`` blocks leave; of all blocks, that of the output."""
+    return layers if parallel else 2 * layers
+
+
+def layer_of(depth: int, parallel: bool) -> int | None:
+    """The layer that writes the states at ``depth``; ``None`` for the embeddings."""
+    if depth == 0:
+        return None
+    return depth - 1 if parallel else (depth - 1) // 2
+
+
+def writer_of(depth: int, parallel: bool) -> str:
+    """What writes the states at ``depth``, from 1, in words: ``layer 2's MLP``, or ``layer 2`` where it is parallel."""
+    part = "" if parallel else "'s MLP" if depth % 2 == 0 else "'s attention"
+    return f"layer {layer_of(depth, parallel)}{part}"
 
 
 def part_name(layer: int, kind: Kind | None, head: int | None = None, expert: int | None = None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from density.graph import Kind, part_name
+from density.graph import Kind, depth_after, layer_of, part_name, writer_of
 from density.view import visible
 
 # Between columns whose tokens are not neighbours in the text.
@@ -113,25 +113,14 @@ def bends(edges: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def ticks(depths: int, parallel: bool) -> list[list[Any]]:
     """The depths that a layer ends at, with its number; the embeddings are at 0."""
-    step = 1 if parallel else 2
-    return [[depth, str(depth // step - 1)] for depth in range(step, depths + 1, step)]
-
-
-def layer_of(depth: int, parallel: bool) -> int | None:
-    """The layer that writes the states at ``depth``; ``None`` for the embeddings."""
-    if depth == 0:
-        return None
-    return depth - 1 if parallel else (depth - 1) // 2
+    step = depth_after(1, parallel)
+    return [[depth, str(layer_of(depth, parallel))] for depth in range(step, depths + 1, step)]
 
 
 def state_name(depth: int, position: int, parallel: bool, tokens: Sequence[str]) -> str:
     """A state in words; the token's text is between marks that keep its direction to itself."""
     token = f"\N{FIRST STRONG ISOLATE}“{visible(tokens[position])}”\N{POP DIRECTIONAL ISOLATE} (token {position})"
-    layer = layer_of(depth, parallel)
-    if layer is None:
-        return f"{token}, embedding"
-    part = "" if parallel else "'s MLP" if depth % 2 == 0 else "'s attention"
-    return f"{token} after layer {layer}{part}"
+    return f"{token} after {writer_of(depth, parallel)}" if depth else f"{token}, embedding"
 
 
 def around(circuit: Mapping[str, Any], depth: int, position: int, count: int) -> tuple[list[Any], list[Any]]:

@@ -16,7 +16,7 @@ from density.errors import BadInput
 from density.examine import SharedToken, shared_tokens
 from density.families.parts import Experts, Mlp, through
 from density.fidelity import probabilities
-from density.graph import Edge, Kind, State
+from density.graph import Edge, Kind, State, depth_after
 from density.importance import Incoming, run_block
 from density.profile import TopToken, top_tokens
 from density.reading import Reading
@@ -87,7 +87,7 @@ def look(reading: Reading, trace: Trace, state: State) -> View:
 
 def check_state(reading: Reading, trace: Trace, state: State) -> None:
     """Raises `BadInput` for a state outside the prediction's graph."""
-    depths = reading.model.decoder.layers * (1 if reading.run.importances.parallel else 2)
+    depths = depth_after(reading.model.decoder.layers, reading.run.importances.parallel)
     if not (0 <= state.depth <= depths and 0 <= state.position <= trace.position):
         raise BadInput(
             f"there is no state at depth {state.depth}, position {state.position}: "
@@ -285,6 +285,6 @@ def incoming_of(reading: Reading, edge: Edge) -> Incoming:
     """The writes into the states that ``edge``'s layer and kind write to, in the full run; before the final norm."""
     decoder = reading.model.decoder
     block = decoder.block(edge.layer, len(reading.ids))
-    before = full_state(reading, edge.layer if block.parallel else 2 * edge.layer)
+    before = full_state(reading, depth_after(edge.layer, block.parallel))
     nodes, _, _ = run_block(block, before, None)
     return nodes[0] if block.parallel or edge.kind in (Kind.HEAD, Kind.RESIDUAL_ATTENTION) else nodes[1]

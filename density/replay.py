@@ -22,6 +22,7 @@ from density.batch import Chosen, Rows, choose, lay_out
 from density.families import Block, Family
 from density.families.parts import Attention, mix, through
 from density.families.products import ROUND, quick
+from density.graph import writer_of
 from density.importance import CHUNK_BYTES, check_finite
 from density.traces import Trace, Traces
 
@@ -161,10 +162,8 @@ def replay_rows(
 def find_not_finite(states: Iterator[Float[Tensor, "rows d_model"]], rows: Rows, parallel: bool) -> None:
     """Raises `NotFinite` for the first of ``states``, one a depth, that is not finite, with its layer and token."""
     check_finite(next(states), "the embedding of a replay", rows.positions)
-    for depth, state in enumerate(states):
-        layer = depth if parallel else depth // 2
-        part = "" if parallel else ("'s attention", "'s MLP")[depth % 2]
-        check_finite(state, f"the state of a replay after layer {layer}{part}", rows.positions)
+    for depth, state in enumerate(states, 1):
+        check_finite(state, f"the state of a replay after {writer_of(depth, parallel)}", rows.positions)
 
 
 def any_edge(heads: Bool[Tensor, "batch head query key"]) -> Bool[Tensor, "batch query"]:

@@ -1,8 +1,8 @@
-"""States and edges: their names, by hand."""
+"""States and edges: where they are and what they are called, by hand."""
 
 import pytest
 
-from density.graph import Edge, Kind
+from density.graph import Edge, Kind, depth_after, layer_of, writer_of
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,15 @@ from density.graph import Edge, Kind
 )
 def test_edges_have_names_for_people(edge, name):
     assert str(edge) == name
+
+
+@pytest.mark.parametrize(("parallel", "layers"), [(False, [None, 0, 0, 1, 1]), (True, [None, 0, 1])])
+def test_depths_are_those_of_layers(parallel, layers):
+    assert [layer_of(depth, parallel) for depth in range(len(layers))] == layers
+    assert depth_after(0, parallel) == 0
+    assert depth_after(2, parallel) == len(layers) - 1
+
+
+def test_what_writes_a_state_is_said():
+    assert [writer_of(depth, False) for depth in (5, 6)] == ["layer 2's attention", "layer 2's MLP"]
+    assert writer_of(3, True) == "layer 2"

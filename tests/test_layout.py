@@ -13,7 +13,6 @@ from density.layout import (
     find,
     first,
     lay_out,
-    layer_of,
     picked,
     signature,
     state_name,
@@ -137,8 +136,6 @@ def test_states_are_named_by_token_and_layer():
     assert state_name(5, 1, False, TOKENS).endswith("“·cat”\u2069 (token 1) after layer 2's attention")
     assert state_name(6, 1, False, TOKENS).endswith(" after layer 2's MLP")
     assert state_name(3, 1, True, TOKENS).endswith(" after layer 2")
-    assert [layer_of(depth, False) for depth in range(5)] == [None, 0, 0, 1, 1]
-    assert [layer_of(depth, True) for depth in range(3)] == [None, 0, 1]
 
 
 def test_the_strongest_edges_around_a_state_come_first():
