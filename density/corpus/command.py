@@ -20,8 +20,8 @@ from density.corpus.rows import Measure
 from density.corpus.run import Meter, run_here
 from density.corpus.sources import load_texts
 from density.errors import BadInput, Cancelled
-from density.importance import RULES
-from density.models.loading import PRECISIONS, choose_device, meaning
+from density.importance import rule_named
+from density.models.loading import choose_device, dtype_named, meaning
 from density.reading import MAX_TOKENS
 from density.search import check_fidelity
 
@@ -92,8 +92,7 @@ def check_measure(measure: Measure) -> None:
         raise BadInput(f"positions {measure.positions!r}: write last, last:N or all; texts differ in length.")
     if measure.controls and not measure.sweep:
         raise BadInput("--controls are measured at the sizes of a sweep; add --sweep.")
-    if measure.rule not in RULES:
-        raise BadInput(f"no importance rule {measure.rule!r}; choose one of {', '.join(RULES)}.")
+    rule_named(measure.rule)
     if measure.max_tokens < 1:
         raise BadInput(f"--max-tokens is 1 or more, got {measure.max_tokens}.")
 
@@ -104,8 +103,7 @@ def check_models(names: list[str], device: str, precision: str) -> None:
         if names.count(name) > 1:
             raise BadInput(f"--model {name} is given twice; name every model once.")
         meaning(name)
-    if precision not in PRECISIONS:
-        raise BadInput(f"precision {precision!r} is not known; choose {', '.join(PRECISIONS)}.")
+    dtype_named(precision)
     choose_device(device)
 
 

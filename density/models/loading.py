@@ -97,7 +97,7 @@ def open_model(
     """
     use_cores()
     progress = progress or unreported
-    device, dtype = choose_device(device), _dtype(precision)
+    device, dtype = choose_device(device), dtype_named(precision)
     try:
         folder, revision = _locate(name, device, dtype, progress, hub, admit)
         config = read_config(folder)
@@ -147,7 +147,12 @@ def choose_device(device: str) -> str:
     return device
 
 
-def _dtype(precision: str) -> torch.dtype:
+def dtype_named(precision: str) -> torch.dtype:
+    """The type of the weights in ``precision``.
+
+    Raises:
+        BadInput: No such precision.
+    """
     try:
         return PRECISIONS[precision]
     except KeyError:
