@@ -9,11 +9,11 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from density import export
 from density.corpus.dataset import Dataset, Opened
 from density.corpus.rows import Measure, Row, measure_text
 from density.corpus.run import Meter
@@ -21,7 +21,6 @@ from density.corpus.sources import Text
 from density.errors import BadInput, DensityError
 from density.health import load
 from density.models import Model
-from density.version import __version__
 
 # How long without any worker until a run is given up.
 PATIENCE_SECONDS = 60
@@ -82,8 +81,7 @@ def measure_there(
     Raises:
         DensityError: Other versions than the dataset's, or a model that cannot be opened.
     """
-    here = {"density": __version__, **{library: version(library) for library in versions if library != "density"}}
-    if here != versions:
+    if (here := export.versions()) != versions:
         raise DensityError(f"a worker has {here} and the dataset is made with {dict(versions)}; install the same.")
     if threads is not None:
         torch.set_num_threads(threads)
