@@ -7,9 +7,7 @@ they do not tell. A token's probability is its share of the tokens of a text mad
 import hashlib
 import io
 import logging
-import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ import wordfreq
 from tokenizers import Tokenizer
 
 from density.errors import BadInput, UnsupportedModel
+from density.files import write_whole
 from density.home import home
 from density.serving.recent import Recent
 from density.unigrams import Table, count
@@ -224,13 +223,6 @@ def keep(path: Path, table: Table) -> None:
     np.savez_compressed(out, listed=table.listed, lowered=table.lowered, left_out=table.left_out)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=path.stem, suffix=".partial", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(out.getvalue())
-            os.replace(partial, path)
-        except OSError:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        write_whole(path, out.getvalue())
     except OSError as error:
         log.warning("frequencies are not kept: %s", error)

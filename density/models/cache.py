@@ -15,14 +15,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from density.files import sync
+from density.files import sync, write_whole
 from density.home import home
 from density.models.errors import CacheUnavailable
 from density.models.progress import Progress
@@ -232,14 +232,10 @@ def _seal(digests: dict[str, list[Any]]) -> str:
 def _remember(key: str, value: list[Any]) -> None:
     """Adds one digest; of two processes at once one may be lost, and of a read-only cache only this one knows it."""
     memory = home() / DIGESTS
-    new = memory.with_suffix(f".{os.getpid()}")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         known = dict(list({**_remembered(), key: value}.items())[-REMEMBERED:])
-        new.write_text(json.dumps({"digests": known, "seal": _seal(known)}))
-        new.replace(memory)
+        write_whole(memory, json.dumps({"digests": known, "seal": _seal(known)}).encode())
         _unwritten.pop(key, None)
     except OSError:
         _unwritten[key] = value
-        with suppress(OSError):
-            new.unlink(missing_ok=True)
