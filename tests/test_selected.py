@@ -6,10 +6,11 @@ import pytest
 from streamlit.dataframe_util import convert_arrow_bytes_to_pandas_df
 
 from density.colours import RUN_COLOURS
+from density.fidelity import NUCLEUS_PERCENTS
 from density.search import EMPTY, LATTICE
 from density.view import likeliest
 from pages.parts.generate import as_document
-from pages.parts.selected import MAKEUP_HELP, VIEWS, size_of
+from pages.parts.selected import MAKEUP_HELP, TRACE_HELP, VIEWS, size_of
 from pages.parts.whatif import in_words
 from tests.test_pages import opened, plain, said, settle
 from tests.test_view import HOSTILE, prediction
@@ -316,6 +317,11 @@ def test_random_draws_are_told_with_their_number():
     words = in_words({"edges_off": 1200, "after": 0.5, "random": [0.25, 0.5, 0.75]})
     assert "1,200 random edges switched off instead: total variation 0.250 to 0.750 in 3 draws" in words
     assert "more harm than 1 of the 3" in words
+
+
+def test_the_nuclei_named_are_those_looked_at():
+    *smaller, largest = map(str, NUCLEUS_PERCENTS)
+    assert f"largest of {', '.join(smaller)} and {largest}% for which" in TRACE_HELP["nucleus_recovered"]
 
 
 def test_what_was_written_is_a_profile_of_its_own():

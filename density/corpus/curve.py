@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from density.controls import KeepComplement, KeepEdges, random_edges
-from density.fidelity import nucleus_recovered, probabilities, total_variation
+from density.fidelity import NUCLEUS_PERCENTS, nucleus_recovered, probabilities, total_variation
 from density.graph import QUARTERS, quarter_of
 from density.reading import Reading
 from density.replay import replay
@@ -74,7 +74,7 @@ def replays(
 
     Batches are those of `Reading.measure`, so the numbers are the same to the last bit.
     """
-    measured = [(trace, (0.0, 90, likeliest)) for trace in traces if trace.edges == trace.edges_full]
+    measured = [(trace, (0.0, NUCLEUS_PERCENTS[-1], likeliest)) for trace in traces if trace.edges == trace.edges_full]
     for batch in reading.batches([trace for trace in traces if trace.edges < trace.edges_full]):
         check()
         full = reading.full_probabilities([trace.position for trace in batch])

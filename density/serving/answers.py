@@ -19,7 +19,7 @@ from density.reading import Reading
 from density.search import SWEEP_GRID
 from density.serving.jobs import Job
 from density.serving.question import Question
-from density.switches import Switch, what_if
+from density.switches import DRAWS, Switch, what_if
 from density.traces import Trace
 
 Documents = Iterator[dict[str, Any]]
@@ -93,7 +93,7 @@ def switched(
     position: int,
     edges: int,
     switches: Sequence[Mapping[str, Any]],
-    draws: int = 8,
+    draws: int = DRAWS,
 ) -> Documents:
     """What changes with ``switches`` (keyword arguments of `density.switches.Switch`); all edges are the full model."""
     trace = trace_of(studied.reading, position, edges)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 EVERYWHERE, EVERY_SOURCE = "everywhere", "every source"
 TURNS = ("off", "on")
-DRAWS = 8
 TOKENS_SHOWN = 8
 HELP = {
     "base": "What edges are taken from, or added to. Total variation is always measured from the whole model.",
@@ -34,8 +33,8 @@ HELP = {
     "after": "Total variation from the whole model with the switches; the arrow is the change.",
     "off": "Edges that the switches take away.",
     "on": "Edges that the switches add.",
-    "random": f"The same number of edges, drawn at random from all that could be switched off, switched off instead: "
-    f"the lowest to the highest total variation of {DRAWS} draws.",
+    "random": "The same number of edges, drawn at random from all that could be switched off, switched off instead: "
+    "the lowest to the highest total variation of {draws} draws.",
 }
 
 
@@ -167,10 +166,11 @@ def compare(
         elif changed["edges_off"] == changed["edges_before"]:
             st.caption("Every edge is taken away: as many random edges would be the same, so nothing is compared.")
         else:
-            ask(service, question, "switching-random", answers.switched, draw_random, **given, draws=DRAWS)
+            ask(service, question, "switching-random", answers.switched, draw_random, **given)
 
     def draw_random(seen: Snapshot) -> None:
-        st.caption(in_words(seen.results[0]), help=HELP["random"])
+        changed = seen.results[0]
+        st.caption(in_words(changed), help=HELP["random"].format(draws=len(changed["random"])))
 
     ask(service, question, "switching", answers.switched, draw, **given, draws=0)
 
