@@ -7,11 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from density.graph import Kind, State, depth_after
+from density.graph import GROUPS, Kind, State, depth_after
 from density.reading import Reading
 from density.traces import RankedEdge, Trace, Traces, by_kind, entries, strongest
-
-GROUPS = ("residual", "head", "mlp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Makeup:
 
     Attributes:
         sizes: Of the traces, as shares of the full graph.
-        kinds: Share of each trace's edges by kind: residual, head, MLP (`GROUPS`); 0 for an empty trace.
+        kinds: Share of each trace's edges by kind, in the order of `density.graph.GROUPS`; 0 for an empty trace.
         layers: Share of each trace's edges by layer.
     """
 

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from density.circuit import GROUPS, Circuit
+from density.circuit import Circuit
 from density.controls import ControlResult
 from density.examine import TraceResult
 from density.explore import Exploration
+from density.graph import GROUPS
 from density.health import Health
 from density.models import CatalogueEntry, Model, state
 from density.profile import Prediction, TopToken

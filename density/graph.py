@@ -16,8 +16,12 @@ class Kind(StrEnum):
 
     @property
     def group(self) -> str:
-        """The kind as people count it: ``residual``, ``head`` or ``mlp``."""
+        """The kind as people count it: one of `GROUPS`."""
         return "residual" if self.startswith("residual") else self.value
+
+
+# Kinds as people count them.
+GROUPS = ("residual", "head", "mlp")
 
 
 @dataclass(frozen=True, slots=True, order=True)

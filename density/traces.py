@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from density.graph import Edge, Kind
+from density.graph import GROUPS, Edge, Kind
 from density.importance import CHUNK_BYTES, Importances
 
 
@@ -258,7 +258,7 @@ def composition(traces: Traces, trace: Trace) -> Composition:
     """Counts the edges of ``trace`` by kind and by layer."""
     kept = kept_edges(traces, trace)
     counts = {kind: mask.flatten(1).sum(1) for kind, mask in kept.items()}
-    by_group = {group: 0 for group in ("residual", "head", "mlp")}
+    by_group = {group: 0 for group in GROUPS}
     for kind, count in counts.items():
         by_group[kind.group] += int(count.sum())
     return Composition(by_group, torch.stack(list(counts.values())).sum(0).tolist())

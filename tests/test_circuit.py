@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from density.circuit import GROUPS, draw, head_map, makeup, sources
-from density.graph import Kind
+from density.circuit import draw, head_map, makeup, sources
+from density.graph import GROUPS, Kind
 from density.reading import read
 from density.search import LATTICE
 from density.traces import composition, strongest

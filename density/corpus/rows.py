@@ -11,6 +11,7 @@ from density.context import added
 from density.corpus.curve import CurvePoint, measure_curve
 from density.corpus.sources import Text
 from density.errors import Cancelled
+from density.graph import GROUPS
 from density.models import Model
 from density.profile import Prediction, parse_positions, profile
 from density.reading import MAX_TOKENS, Reading, read
@@ -197,7 +198,7 @@ def curve_columns(points: Sequence[CurvePoint] | None) -> Row:
         "curve_top_id": [point.top_id for point in points],
         "curve_top_token_agrees": [point.top_token_agrees for point in points],
     }
-    for kind in ("residual", "head", "mlp"):
+    for kind in GROUPS:
         columns[f"curve_edges_{kind}"] = [point.by_kind[kind] for point in points]
     for quarter in range(4):
         columns[f"curve_edges_quarter_{quarter + 1}"] = [point.by_quarter[quarter] for point in points]
