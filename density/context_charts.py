@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from density.charts import layered
+from density.charts import layered, size_axis
 from density.colours import RUN_COLOURS, words
 from density.lengths import Bin, Trends
 from density.measures import MEASURES, NATS_SCALE
@@ -94,7 +94,7 @@ def growth_chart(
     return layered(*drawn, height=230)
 
 
-def curves_chart(steps: Sequence[Mapping[str, Any]], dark: bool = False) -> alt.LayerChart:
+def curves_chart(steps: Sequence[Mapping[str, Any]]) -> alt.LayerChart:
     """Total variation against size after a sweep, a line for each context length: the longer, the darker."""
     rows = [
         {"length": step["length"], "size": point["size"], "value": point["total_variation"]}
@@ -105,12 +105,7 @@ def curves_chart(steps: Sequence[Mapping[str, Any]], dark: bool = False) -> alt.
     lengths = sorted({row["length"] for row in rows})
     shades = [0.25 + 0.75 * index / max(len(lengths) - 1, 1) for index in range(len(lengths))]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X(
-            "size:Q",
-            title="size, share of the full graph's edges",
-            scale=alt.Scale(type="log", domain=[low, 1], nice=False),
-            axis=alt.Axis(format="~%", tickCount=5, grid=False, labelFlush=True),
-        ),
+        x=size_axis("size:Q", low, True),
         y=alt.Y("value:Q", title="total variation", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5)),
         opacity=alt.Opacity(
             "length:O",
@@ -126,11 +121,11 @@ def curves_chart(steps: Sequence[Mapping[str, Any]], dark: bool = False) -> alt.
     return layered(base.mark_line(strokeWidth=2, color=SIZE_COLOUR), height=300)
 
 
-def bins_chart(bins: Sequence[Bin], title: str, nats: bool = False, dark: bool = False) -> alt.LayerChart:
+def bins_chart(bins: Sequence[Bin], title: str, nats: bool = False) -> alt.LayerChart:
     """The mean by context length with its 95% interval, where there are texts enough for one."""
     rows = [
         {
-            "length": f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}",
+            "length": one.name,
             "value": one.mean.value,
             "low": one.mean.low,
             "high": one.mean.high,

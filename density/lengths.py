@@ -34,6 +34,11 @@ class Bin:
     last: int
     mean: Estimate
 
+    @property
+    def name(self) -> str:
+        """Its lengths: ``1``, ``3-4``."""
+        return f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
+
 
 @dataclass(frozen=True, slots=True)
 class Within:

@@ -203,8 +203,7 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
 def lengths(rows: pd.DataFrame, model: str) -> Figure:
     """The mean density by context length."""
     bins = by_length(rows[["position", "density", "text_id", "pair"]].to_dict("records"))
-    named = [(f"{one.first}" if one.first == one.last else f"{one.first}-{one.last}", one.mean) for one in bins]
-    found = [{"tokens": name, **estimate_row(estimate)} for name, estimate in named]
+    found = [{"tokens": one.name, **estimate_row(one.mean)} for one in bins]
     said = f"Mean density by how many tokens the prediction sees, with its 95% interval. {counted(rows)}."
     return Figure("density-context", "Density against context length", said, model, pd.DataFrame(found), draw_by_length)
 

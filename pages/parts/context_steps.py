@@ -72,7 +72,7 @@ def draw(steps: Sequence[Mapping[str, Any]], question: Question) -> None:
                 st.altair_chart(chart, alt=f"{title} against context length", key=f"context-chart-{name}")
     if question.sweep:
         st.markdown("**Total variation against size**", help="A line for each context: the longer, the darker.")
-        st.altair_chart(curves_chart(steps, dark()), alt="Total variation by context", key="context-chart-curves")
+        st.altair_chart(curves_chart(steps), alt="Total variation by context", key="context-chart-curves")
 
 
 def likeliest(step: Mapping[str, Any]) -> tuple[int, int]:
