@@ -12,19 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from density.errors import BadInput, shown
+from density.names import EXPLORE_SCHEMA, PRECISIONS, PROFILE_SCHEMA, TRACE_SCHEMA
 from density.serving.question import RULES
 
-SCHEMA = "density.profile/1"
 # Other files that are saved here, which hold no profile.
 OTHERS = {
-    "density.explore/1": "one prediction's trace and circuit, for other programs to read",
-    "density.trace/1": "traces of one prediction, as the command line's `trace` writes them",
+    EXPLORE_SCHEMA: "one prediction's trace and circuit, for other programs to read",
+    TRACE_SCHEMA: "traces of one prediction, as the command line's `trace` writes them",
 }
 MOST_BYTES = 5 * 2**20
 # Lists and objects in all, however many tokens: reading more takes seconds. A profile of 4,096 has about half as many.
 MOST_PARTS = 400_000
 MOST_TOP, MOST_POINTS = 100, 200
-PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "offload")
 SWEPT = {"curve", "auc_linear", "auc_log10"}
 Check = Callable[[str, Any], Any]
@@ -48,11 +47,13 @@ def parse_profile(data: bytes) -> dict[str, Any]:
         raise BadInput("the file is nested too deeply; open a JSON file that was exported here.") from None
     except ValueError as error:
         raise BadInput(f"the file is not JSON ({error}); open one that was exported here.") from None
-    if not isinstance(given, dict) or given.get("schema") != SCHEMA:
+    if not isinstance(given, dict) or given.get("schema") != PROFILE_SCHEMA:
         schema = given.get("schema") if isinstance(given, dict) else given
         if isinstance(schema, str) and schema in OTHERS:
             raise BadInput(f"the file is {OTHERS[schema]}; what can be opened is the JSON of 'Table and files'.")
-        raise BadInput(f"the file's schema is {shown(schema)}; wanted {SCHEMA!r}: the JSON of 'Table and files'.")
+        raise BadInput(
+            f"the file's schema is {shown(schema)}; wanted {PROFILE_SCHEMA!r}: the JSON of 'Table and files'."
+        )
     document = PROFILE("", given)
     check_whole(document)
     return document
@@ -176,7 +177,7 @@ PREDICTION = keyed(
 )
 PROFILE = keyed(
     {
-        "schema": one_of(SCHEMA),
+        "schema": one_of(PROFILE_SCHEMA),
         "model": text,
         "revision": text,
         "rule": one_of(*RULES),

@@ -14,6 +14,7 @@ from density.explore import Exploration
 from density.graph import GROUPS
 from density.health import Health
 from density.models import CatalogueEntry, Model, state
+from density.names import CHECK_SCHEMA, EXPLORE_SCHEMA, MODELS_SCHEMA, PROFILE_SCHEMA, TRACE_SCHEMA
 from density.profile import Prediction, TopToken
 from density.reading import Point, Reading
 from density.traces import RankedEdge
@@ -21,11 +22,6 @@ from density.version import __version__
 
 # Looked up once: two threads that look at the same moment may be told that a library is not installed.
 LIBRARIES = {name: version(name) for name in ("torch", "transformers")}
-PROFILE_SCHEMA = "density.profile/1"
-TRACE_SCHEMA = "density.trace/1"
-MODELS_SCHEMA = "density.models/1"
-CHECK_SCHEMA = "density.check/1"
-EXPLORE_SCHEMA = "density.explore/1"
 
 
 def dumps(document: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from density import export
 from density.measures import FREQUENCY, MEASURES, UNITS
+from density.names import PROFILE_SCHEMA
 from density.serving.jobs import Snapshot, State
 from density.serving.question import DEFAULT_MODEL, RULES, Question
 from pages.parts import engine, examples, heatmap, inputs, results
@@ -270,7 +270,7 @@ PRECOMPUTED = [example for example in examples.EXAMPLES if "precomputed" in exam
 @pytest.mark.parametrize("example", PRECOMPUTED, ids=[example["theme"] for example in PRECOMPUTED])
 def test_a_precomputed_example_is_a_whole_profile_of_its_text(example):
     found = examples.precomputed(example["text"])
-    assert (found["schema"], found["text"]) == (export.PROFILE_SCHEMA, example["text"])
+    assert (found["schema"], found["text"]) == (PROFILE_SCHEMA, example["text"])
     assert "".join(token["text"] for token in found["tokens"]) == example["text"]
     assert [one["position"] for one in found["predictions"]] == list(range(len(found["tokens"])))
     assert set(found["predictions"][0]) == set(prediction(0))

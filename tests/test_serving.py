@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import density
-from density import export, importance, models, reading
+from density import document, importance, models, reading
 from density.errors import BadInput
+from density.models import checkpoint, loading
+from density.names import PROFILE_SCHEMA
 from density.profile import parse_positions, profile
 from density.reading import REPLAY_BYTES
 from density.search import check_fidelity
@@ -82,12 +84,18 @@ def test_the_engine_loads_no_streamlit():
 
 
 def test_a_question_and_a_view_load_no_engine():
-    assert loads_of("density.serving.question, density.view, density.serving.jobs", "torch", "transformers") == "[]"
+    assert (
+        loads_of(
+            "density.serving.question, density.view, density.serving.jobs, density.document", "torch", "transformers"
+        )
+        == "[]"
+    )
 
 
 def test_what_is_offered_is_what_the_engine_takes():
     assert DEFAULT_MODEL == models.DEFAULT
     assert set(RULES) == set(importance.RULES)
+    assert set(document.DEVICES) == {*loading.DEVICES, checkpoint.OFFLOAD}
     assert Question().max_tokens == reading.MAX_TOKENS
     assert [parse_positions(positions, 20) for positions in POSITIONS] == [
         list(range(20)),
@@ -264,7 +272,7 @@ def test_an_answer_is_the_exported_document(service, ask):
     seen = answer(service, ask())
     assert (seen.state, seen.error) == (State.DONE, None)
     document = seen.subject.document(seen.results)
-    assert document["schema"] == export.PROFILE_SCHEMA
+    assert document["schema"] == PROFILE_SCHEMA
     assert [found["position"] for found in document["predictions"]] == list(range(len(document["tokens"])))
     assert "".join(token["text"] for token in document["tokens"]) == TEXT
     assert all(found["total_variation"] <= 0.2 for found in document["predictions"])

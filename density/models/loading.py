@@ -28,6 +28,7 @@ from density.models.folder import INDEX, WEIGHTS
 from density.models.hub import snapshot
 from density.models.progress import Progress, unreported
 from density.models.tokenizer import load_tokenizer
+from density.names import PRECISIONS
 from density.threads import use_cores
 
 HUB_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?", re.ASCII)
@@ -37,7 +38,6 @@ DEVICES: dict[str, Callable[[], bool]] = {
     "mps": torch.backends.mps.is_available,
     "cpu": lambda: True,
 }
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +153,10 @@ def dtype_named(precision: str) -> torch.dtype:
     Raises:
         BadInput: No such precision.
     """
-    try:
-        return PRECISIONS[precision]
-    except KeyError:
-        raise BadInput(f"precision {precision!r} is not known; choose {', '.join(PRECISIONS)}.") from None
+    if precision not in PRECISIONS:
+        raise BadInput(f"precision {precision!r} is not known; choose {', '.join(PRECISIONS)}.")
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
 
 
 def _locate(

@@ -1,0 +1,8 @@
+"""What files and precisions are called, the same in the engine, in what it saves and on pages; loads nothing."""
+
+PROFILE_SCHEMA = "density.profile/1"
+TRACE_SCHEMA = "density.trace/1"
+MODELS_SCHEMA = "density.models/1"
+CHECK_SCHEMA = "density.check/1"
+EXPLORE_SCHEMA = "density.explore/1"
+PRECISIONS = ("float32", "bfloat16", "float16")
