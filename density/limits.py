@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from density.errors import BadInput, DensityError
+from density.store import BYTES
 
 FILE = "DENSITY_LIMITS"
 PREFIX = "DENSITY_LIMIT_"
@@ -60,7 +61,7 @@ class Limits:
     queue: int = 16
     memory: int | None = None
     models_kept: int = 2
-    disk: int = 256 * 2**20
+    disk: int = BYTES
     read_only: bool = False
 
     @property

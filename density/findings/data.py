@@ -3,7 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from density.corpus.dataset import load_manifest, read_dataset, serialise
-from density.corpus.rows import CURVE
+from density.corpus.rows import CURVE, Measure
 from density.corpus.sources import SAMPLE, digest, load_texts
 from density.errors import BadInput, DensityError
 from density.frequency import Frequencies, parse_languages
 from density.observations import groups_of, sees_text
-from density.reading import MAX_TOKENS
 from density.search import SWEEP_GRID
 
 GRID = np.array(SWEEP_GRID)
@@ -283,15 +282,16 @@ def command(name: str, settings: Mapping[str, Any]) -> str:
     words = ["python", "-m", "density", "corpus", settings["source"], "--out", name]
     words += ["--column", settings["column"]] if settings["column"] else []
     words += [word for name in settings["models"] for word in ("--model", name)]
-    for option, usual in (("positions", "last"), ("fidelity", 0.8), ("rule", "l1"), ("precision", "float32")):
-        if settings[option] != usual:
+    usual = {**asdict(Measure()), "precision": "float32"}
+    for option in ("positions", "fidelity", "rule", "precision"):
+        if settings[option] != usual[option]:
             words += [f"--{option}", str(settings[option])]
     words += [f"--{switch}" for switch in ("sweep", "controls") if settings[switch]]
     if not is_sample(settings):
         words += ["--limit", str(settings["texts"])]
-    if settings["seed"]:
+    if settings["seed"] != usual["seed"]:
         words += ["--seed", str(settings["seed"])]
-    if settings["max_tokens"] != MAX_TOKENS:
+    if settings["max_tokens"] != usual["max_tokens"]:
         words += ["--max-tokens", str(settings["max_tokens"])]
     devices = {one["device"] for one in settings["opened"].values()} - {"cpu"}
     words += [word for device in sorted(devices)[:1] for word in ("--device", device)]

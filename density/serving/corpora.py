@@ -22,14 +22,13 @@ from density.corpus.rows import Measure
 from density.corpus.run import Meter, run_with
 from density.corpus.sources import Text
 from density.errors import BadInput, DensityError
-from density.home import home
+from density.home import corpora_home
 from density.limits import NotAllowed
 from density.models import Model
 from density.serving.jobs import ANYONE, Job, Visitor
 from density.serving.question import Question
 from density.serving.service import Service
 
-CORPORA = "corpora"
 PAUSE = 0.02
 NAME = re.compile(r"[^A-Za-z0-9]+")
 MOST_NAME = 40
@@ -70,7 +69,7 @@ class Request:
     @property
     def folder(self) -> Path:
         """Where its dataset is, or will be."""
-        return home() / CORPORA / self.name
+        return corpora_home() / self.name
 
     @property
     def questions(self) -> list[Question]:

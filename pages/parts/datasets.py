@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from density.home import home
+from density.home import corpora_home
 from density.limits import limits
 from pages.parts.page import KEPT, literal
 
@@ -93,7 +93,7 @@ def kept_datasets() -> dict[str, Path]:
     from density.corpus.dataset import MANIFEST
 
     try:
-        return {path.parent.name: path.parent for path in sorted((home() / "corpora").glob(f"*/{MANIFEST}"))}
+        return {path.parent.name: path.parent for path in sorted(corpora_home().glob(f"*/{MANIFEST}"))}
     except OSError:
         return {}
 
