@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from density.edges import RankedEdge, by_kind, entries, strongest
 from density.graph import GROUPS, Kind, State, depth_after
 from density.reading import Reading
-from density.traces import RankedEdge, Trace, Traces, by_kind, entries, strongest
+from density.traces import Trace, Traces
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from density.edges import composition
 from density.errors import TooLarge
 from density.fidelity import probabilities, total_variation
 from density.graph import Edge, Kind, State, depth_after, layer_of
 from density.importance import Importances
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay
-from density.traces import Trace, Traces, composition
+from density.traces import Trace, Traces
 
 # Random edges are grown one by one, in seconds a million: so many at most, with a look up after so many.
 MOST_GROWN, GLANCE = 50_000_000, 2**14

@@ -7,11 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from density.controls import ControlResult, complement_control, random_control, random_edges
+from density.edges import Composition, RankedEdge, composition, strongest
 from density.errors import BadInput
 from density.fidelity import Comparison, compare, entropy
 from density.profile import TopToken, profile, resolve_position, top_tokens
 from density.reading import Reading
-from density.traces import Composition, RankedEdge, Trace, composition, strongest
+from density.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from density.circuit import Circuit
 from density.controls import ControlResult
+from density.edges import RankedEdge
 from density.examine import TraceResult
 from density.explore import Exploration
 from density.graph import GROUPS
@@ -17,7 +18,6 @@ from density.models import CatalogueEntry, Model, state
 from density.names import CHECK_SCHEMA, EXPLORE_SCHEMA, MODELS_SCHEMA, PROFILE_SCHEMA, TRACE_SCHEMA
 from density.profile import Prediction, TopToken
 from density.reading import Point, Reading
-from density.traces import RankedEdge
 from density.version import __version__
 
 # Looked up once: two threads that look at the same moment may be told that a library is not installed.

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import torch
 
+from density.edges import edge_at, kept_edges
 from density.fidelity import probabilities, total_variation
 from density.importance import run_whole
 from density.replay import KeepTraces, replay
-from density.traces import Traces, edge_at, kept_edges
+from density.traces import Traces
 from tests import reference
 from tests.tiny import Case, random_ids, tiny
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from density.circuit import draw, head_map, makeup, sources
+from density.edges import composition, strongest
 from density.graph import GROUPS, Kind
 from density.reading import read
 from density.search import LATTICE
-from density.traces import composition, strongest
 from tests.tiny import lettered
 from tests.traced import BY_NAME, of_size
 

@@ -15,13 +15,13 @@ from density.controls import (
     random_control,
     random_edges,
 )
+from density.edges import composition, strongest
 from density.errors import BadInput, TooLarge
 from density.examine import examine, traces_asked
 from density.fidelity import probabilities, total_variation
 from density.graph import Kind
 from density.reading import read
 from density.replay import KeepTraces, replay
-from density.traces import composition, strongest
 from tests.tiny import lettered
 from tests.traced import BY_NAME, edges_of, of_size
 

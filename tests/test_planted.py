@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from density.controls import KeepEdges
+from density.edges import strongest
 from density.families import family_for
 from density.fidelity import probabilities, total_variation
 from density.graph import Edge, Kind
@@ -19,7 +20,7 @@ from density.profile import profile
 from density.reading import read
 from density.replay import KeepTraces, replay
 from density.search import LATTICE
-from density.traces import Traces, strongest
+from density.traces import Traces
 from tests.tiny import random_ids, tiny
 
 A, B, C, FILLER, YES, SINK = range(6)

@@ -6,10 +6,11 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from density.edges import by_kind, edge_at, entries, kept_edges
 from density.importance import RULES
 from density.replay import KeepTraces, replay
 from density.search import LATTICE
-from density.traces import by_kind, edge_at, edge_budget, entries, kept_edges
+from density.traces import edge_budget
 from tests import reference
 from tests.pair import CLOSE, Pair, as_tuple
 from tests.tiny import CASES, LLAMA, Case, tiny

@@ -1,8 +1,9 @@
 """Short ways to a trace and its edges, for tests that look into them."""
 
+from density.edges import strongest
 from density.graph import Edge
 from density.reading import Reading
-from density.traces import Trace, strongest
+from density.traces import Trace
 from tests.tiny import CASES
 
 BY_NAME = {f"{case.family}: {case.settings}": case for case in CASES}

@@ -8,12 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from density.controls import KeepComplement, KeepEdges, random_edges
+from density.edges import composition
 from density.fidelity import NUCLEUS_PERCENTS, nucleus_recovered, probabilities, total_variation
 from density.graph import QUARTERS, quarter_of
 from density.reading import Reading
 from density.replay import replay
 from density.search import SWEEP_GRID
-from density.traces import Trace, composition
+from density.traces import Trace
 
 
 @dataclass(frozen=True, slots=True)
