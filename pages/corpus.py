@@ -6,7 +6,7 @@ import streamlit as st
 
 from density.errors import DensityError
 from density.limits import limits
-from density.serving.jobs import Snapshot, State
+from density.serving.jobs import Snapshot, Status
 from density.serving.question import DEFAULT_MODEL, POSITIONS, Question
 from pages.parts import datasets, engine
 from pages.parts.inputs import ask_fidelity, ask_method, counted, duration, model_refusal
@@ -181,16 +181,16 @@ def follow(request: "Request", running: bool) -> None:
     if not seen.finished:
         show_progress(seen)
         return
-    if seen.state is State.FAILED:
+    if seen.status is Status.FAILED:
         st.error(literal(sentence(seen.error or "")))
-    elif seen.state is State.STOPPED:
+    elif seen.status is Status.STOPPED:
         st.info("Stopped. What is finished is kept: Run goes on from there.")
     else:
         st.success(f"Finished in {duration(seen.seconds)}.")
     try:
         show_result(request, datasets.fingerprint(request.folder))
     except (DensityError, OSError) as error:
-        if seen.state is not State.FAILED:
+        if seen.status is not Status.FAILED:
             st.error(literal(sentence(error)))
 
 
@@ -206,8 +206,8 @@ def show_progress(seen: Snapshot) -> None:
 
 
 def doing(seen: Snapshot) -> str:
-    """A running job's state in words."""
-    if seen.state is State.QUEUED:
+    """A running job's status in words."""
+    if seen.status is Status.QUEUED:
         return f"waiting, {seen.ahead} before this" if seen.ahead else "waiting"
     if seen.subject is None:
         return seen.stage or "starting"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import Question
 from pages.parts import engine, inputs, reopening, results, selected
 from pages.parts.page import ABOUT, TITLE, init, literal, sentence
@@ -61,7 +61,7 @@ def at_another_fidelity(question: Question) -> bool:
     """Whether just this was asked and answered before, but for the fidelity, and may have been let go from memory."""
     asked = st.session_state.get("asked")
     same = asked is not None and replace(asked, fidelity=question.fidelity) == question
-    return same and st.session_state.job.poll().state is State.DONE
+    return same and st.session_state.job.poll().status is Status.DONE
 
 
 def want() -> None:

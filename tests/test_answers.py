@@ -15,7 +15,7 @@ from density.profile import profile
 from density.reading import read
 from density.search import LATTICE
 from density.serving import answers
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import Question
 from tests.tiny import lettered
 
@@ -39,7 +39,7 @@ def ended(job):
 
 def documents(service, question, answer, **given):
     seen = ended(service.ask(question, answer, **given))
-    assert seen.state is State.DONE, seen.error
+    assert seen.status is Status.DONE, seen.error
     json.dumps(seen.results, allow_nan=False)
     return list(seen.results)
 
@@ -112,7 +112,7 @@ def test_controls_are_replayed_once_and_then_known(service, question, monkeypatc
 def test_what_is_known_of_a_curve_is_what_was_measured(service, question):
     other = replace(question, text=f"{TEXT}, Paris")
     assert [point["size"] for point in documents(service, other, answers.known, position=3)] == [1.0]
-    assert ended(service.profile(replace(other, positions="3"))).state is State.DONE
+    assert ended(service.profile(replace(other, positions="3"))).status is Status.DONE
     searched = documents(service, other, answers.known, position=3)
     assert len(searched) > 2 and searched[-1]["edges"] == 0
     curve = documents(service, other, answers.curve, position=3, controls=False)
@@ -167,7 +167,7 @@ def test_what_is_written_on_is_whole_characters(service, question):
 
 def test_a_wrong_question_fails_in_one_sentence(service, question):
     seen = ended(service.ask(question, answers.exploration, position=999, edges=1, most=10))
-    assert seen.state is State.FAILED
+    assert seen.status is Status.FAILED
     assert "position 999 is outside" in seen.error
 
 

@@ -11,7 +11,7 @@ from density.lengths import FEWEST_PREDICTIONS, by_length, measured, per_text
 from density.profile import profile
 from density.reading import read, read_ids
 from density.serving import contexts
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import Question
 from tests.tiny import Letters, lettered
 
@@ -126,7 +126,7 @@ def test_what_the_page_asks_is_plain_data(service, tiny_folder):
         job = service.ask(question, answer, **given)
         assert job.wait(60)
         seen = job.poll()
-        assert seen.state is State.DONE, seen.error
+        assert seen.status is Status.DONE, seen.error
         json.dumps(seen.results, allow_nan=False)
         return seen.results
 

@@ -27,7 +27,7 @@ from density.models import CacheUnavailable, TermsNotAccepted
 from density.models.cache import sha256_of
 from density.profile import profile
 from density.serving import service as serving
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import Question
 from density.serving.service import Service
 from density.store import PROFILE, Store
@@ -91,7 +91,7 @@ def put_for_ever(told, path, first):
 def profile_texts(told, path, model):
     service = Service(Store(path))
     for number, text in enumerate(TEXTS):
-        assert finished(service.profile(Question(model, text))).state is State.DONE
+        assert finished(service.profile(Question(model, text))).status is Status.DONE
         os.write(told, b"%d\n" % number)
 
 
@@ -356,7 +356,7 @@ def answered(path, model, text):
     service = Service(Store(path) if path else None)
     seen = finished(service.profile(Question(model, text)))
     service.close()
-    assert (seen.state, seen.error) == (State.DONE, None)
+    assert (seen.status, seen.error) == (Status.DONE, None)
     document = seen.subject.document(seen.results)
     replays = sum(found["replays"] for found in document["predictions"])
     predictions = [{**found, "replays": 0} for found in document["predictions"]]

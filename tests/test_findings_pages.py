@@ -14,7 +14,7 @@ from density import cli
 from density.corpus.dataset import read_dataset
 from density.errors import BadInput
 from density.limits import Limits, NotAllowed
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from pages.parts import datasets as parts
 from tests.made_corpus import ONE, OTHER, falling, made_corpus, swept
 from tests.test_pages import PATIENCE, plain, said, settle
@@ -80,7 +80,7 @@ def test_the_same_settings_go_on_where_a_run_was_stopped(own_home, tiny_folder, 
     monkeypatch.setattr(run, "measure_text", slow)
     app = corpus_page(tiny_folder)
     settle(press(app, "Run"), finished)
-    assert app.session_state["corpus-job"][1].poll().state == State.STOPPED
+    assert app.session_state["corpus-job"][1].poll().status == Status.STOPPED
     assert "Run goes on from there" in said(app)
     assert "1 of 3 are there already" in plain(said(app))
     settle(press(app, "Run"), finished)
@@ -129,7 +129,7 @@ def test_a_model_that_cannot_be_opened_ends_a_run_with_its_own_sentence(own_home
 
     service = Service()
     job = measure_corpus(service, Request("a.txt", (Text("1", "a text"),), ("gemma3-270m",), Measure()))
-    assert job.wait(PATIENCE) and job.poll().state is State.FAILED
+    assert job.wait(PATIENCE) and job.poll().status is Status.FAILED
     assert job.poll().error.startswith("gemma3-270m comes with terms that have to be accepted")
     service.close()
 
@@ -205,7 +205,7 @@ def test_a_text_of_more_characters_than_a_server_reads_is_a_row(own_home, tiny_f
     texts = (Text("1", "one"), Text("2", "x" * 32_769))
     request = Request("a.txt", texts, (str(tiny_folder),), Measure())
     job = measure_corpus(Service(limits=Limits(tokens=512)), request)
-    assert job.wait(PATIENCE) and job.poll().state is State.DONE
+    assert job.wait(PATIENCE) and job.poll().status is Status.DONE
     errors = pd.read_parquet(request.folder).set_index("text_id")["error"]
     assert pd.isna(errors["1"]) and "has 32,769 characters and this server reads 32,768 at most" in errors["2"]
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from density.errors import BadInput, Cancelled
-from density.serving.jobs import CROWDED, IDLE_SECONDS, Job, Snapshot, State, Visitor, Worker
+from density.serving.jobs import CROWDED, IDLE_SECONDS, Job, Snapshot, Status, Visitor, Worker
 
 PATIENCE = 20.0
 
@@ -61,17 +61,17 @@ def test_a_job_tells_what_it_does_and_finds():
         job.add("second")
 
     job = Job(work)
-    assert job.poll() == Snapshot(State.QUEUED)
+    assert job.poll() == Snapshot(Status.QUEUED)
     job.run()
     seen = job.poll()
-    assert (seen.state, seen.stage, seen.done, seen.total) == (State.DONE, "reading", 2, 7)
+    assert (seen.status, seen.stage, seen.done, seen.total) == (Status.DONE, "reading", 2, 7)
     assert (seen.subject, seen.results, seen.error) == ("a text", ("first", "second"), None)
     assert seen.finished
 
 
 def test_only_the_ends_are_finished():
-    finished = {state: Snapshot(state).finished for state in State}
-    assert [state for state, at_end in finished.items() if not at_end] == [State.QUEUED, State.RUNNING]
+    finished = {status: Snapshot(status).finished for status in Status}
+    assert [status for status, at_end in finished.items() if not at_end] == [Status.QUEUED, Status.RUNNING]
 
 
 def test_seconds_are_those_spent_running(clock):
@@ -99,7 +99,7 @@ def test_a_cancelled_job_ends_at_its_next_check_and_keeps_what_it_found():
     job = Job(work)
     job.run()
     seen = job.poll()
-    assert (seen.state, seen.results, seen.error) == (State.STOPPED, ("found", "found before the check"), None)
+    assert (seen.status, seen.results, seen.error) == (Status.STOPPED, ("found", "found before the check"), None)
 
 
 def test_saying_something_checks(clock):
@@ -135,7 +135,7 @@ def test_a_job_left_in_the_queue_too_long_never_starts(clock):
     job = Job(lambda job: pytest.fail("it ran"), clock=clock)
     clock.now += IDLE_SECONDS + 1
     job.run()
-    assert job.poll().state is State.STOPPED
+    assert job.poll().status is Status.STOPPED
 
 
 def test_an_error_of_ours_is_shown_as_it_is():
@@ -146,7 +146,7 @@ def test_an_error_of_ours_is_shown_as_it_is():
     job = Job(work)
     job.run()
     seen = job.poll()
-    assert (seen.state, seen.error, seen.results) == (State.FAILED, "the text is empty.", ("found",))
+    assert (seen.status, seen.error, seen.results) == (Status.FAILED, "the text is empty.", ("found",))
 
 
 def test_any_other_error_is_logged_and_its_details_stay_there(caplog):
@@ -185,7 +185,7 @@ def test_the_place_in_the_queue_counts_what_runs_and_forgets_what_was_cancelled(
     second, third, fourth = [worker.submit(Job(lambda job: None)) for _ in range(3)]
     assert [job.poll().ahead for job in (running, second, third, fourth)] == [0, 1, 2, 3]
     third.cancel()
-    assert third.poll().state is State.STOPPED
+    assert third.poll().status is Status.STOPPED
     assert [job.poll().ahead for job in (second, third, fourth)] == [1, 0, 2]
     gate.let.set()
     assert fourth.wait(PATIENCE)
@@ -198,7 +198,7 @@ def test_a_failed_job_does_not_stop_the_next(worker, caplog):
 
     failed, done = worker.submit(Job(fail)), worker.submit(Job(lambda job: None))
     assert done.wait(PATIENCE)
-    assert (failed.poll().state, done.poll().state) == (State.FAILED, State.DONE)
+    assert (failed.poll().status, done.poll().status) == (Status.FAILED, Status.DONE)
 
 
 def test_a_job_for_which_there_is_no_thread_has_failed_and_keeps_nobody_waiting(worker, monkeypatch):
@@ -209,10 +209,10 @@ def test_a_job_for_which_there_is_no_thread_has_failed_and_keeps_nobody_waiting(
         patch.setattr(threading.Thread, "start", crowded)
         job = worker.submit(Job(lambda job: pytest.fail("it ran")))
     seen = job.poll()
-    assert (seen.state, seen.error, seen.ahead) == (State.FAILED, CROWDED, 0)
+    assert (seen.status, seen.error, seen.ahead) == (Status.FAILED, CROWDED, 0)
     assert job.wait(0) and worker.count(job.owner) == 0
     after = worker.submit(Job(lambda job: None))
-    assert after.wait(PATIENCE) and after.poll().state is State.DONE
+    assert after.wait(PATIENCE) and after.poll().status is Status.DONE
 
 
 def test_closing_ends_what_runs_and_what_waits():
@@ -225,7 +225,7 @@ def test_closing_ends_what_runs_and_what_waits():
     gate.let.set()
     closing.join(PATIENCE)
     assert not closing.is_alive()
-    assert (running.poll().state, waiting.poll().state) == (State.STOPPED, State.STOPPED)
+    assert (running.poll().status, waiting.poll().status) == (Status.STOPPED, Status.STOPPED)
 
 
 def test_a_long_job_lets_a_short_one_take_its_turn(worker):
@@ -288,7 +288,7 @@ def test_a_job_cancelled_while_another_has_the_turn_ends_when_its_own_comes(work
     first.cancel()
     gate.set()
     assert first.wait(PATIENCE) and second.wait(PATIENCE)
-    assert (first.poll().state, second.poll().state) == (State.STOPPED, State.DONE)
+    assert (first.poll().status, second.poll().status) == (Status.STOPPED, Status.DONE)
 
 
 def test_time_spent_waiting_for_a_turn_is_not_counted_as_work(worker, clock):

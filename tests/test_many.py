@@ -12,7 +12,7 @@ from density.limits import Limits, NotAllowed
 from density.reading import Reading
 from density.serving import answers
 from density.serving.estimate import reading_bytes, seconds_left, weights_bytes
-from density.serving.jobs import Job, State, Visitor
+from density.serving.jobs import Job, Status, Visitor
 from density.serving.question import Question
 from density.serving.service import Service
 from density.store import Store
@@ -71,11 +71,11 @@ def test_a_model_in_use_stays_though_others_come_and_goes_when_it_is_not_in_use(
     service, lasting = served(models_kept=1), Lasting()
     job = service.ask(Question(names[0], TEXT), lasting, HERE)
     assert lasting.begun.wait(PATIENCE)
-    assert answer(service, Question(names[1], TEXT)).state is State.DONE
+    assert answer(service, Question(names[1], TEXT)).status is Status.DONE
     assert service.in_memory() == [names[0]]
     lasting.let.set()
     seen = ended(job)
-    assert (seen.state, len(seen.results)) == (State.DONE, 1)
+    assert (seen.status, len(seen.results)) == (Status.DONE, 1)
     answer(service, Question(names[1], TEXT))
     assert service.in_memory() == [names[1]]
 
@@ -87,7 +87,7 @@ def test_closing_ends_a_job_that_uses_a_model(names):
     closing = threading.Thread(target=service.close, daemon=True)
     closing.start()
     closing.join(PATIENCE)
-    assert not closing.is_alive() and job.poll().state is State.STOPPED
+    assert not closing.is_alive() and job.poll().status is Status.STOPPED
 
 
 def test_a_model_waits_for_memory_that_another_is_using_and_then_takes_its_place(served, names, weights):
@@ -101,9 +101,9 @@ def test_a_model_waits_for_memory_that_another_is_using_and_then_takes_its_place
         time.sleep(0.01)
     assert service.in_memory() == [names[0]]
     # Who asks of the model that is there is answered meanwhile.
-    assert answer(service, Question(names[0], "another text")).state is State.DONE
+    assert answer(service, Question(names[0], "another text")).status is Status.DONE
     lasting.let.set()
-    assert (ended(first).state, ended(second).state) == (State.DONE, State.DONE)
+    assert (ended(first).status, ended(second).status) == (Status.DONE, Status.DONE)
     assert service.in_memory() == [names[1]]
     assert service._sharing.kept.weight <= service.limits.memory_bytes
 
@@ -111,7 +111,7 @@ def test_a_model_waits_for_memory_that_another_is_using_and_then_takes_its_place
 def test_readings_are_let_go_before_the_memory_is_over_its_budget(served, names, weights):
     service = served(memory=weights[0] + 3 * weights[1])
     for number in range(6):
-        assert answer(service, Question(names[0], f"{TEXT} {number}", positions="last")).state is State.DONE
+        assert answer(service, Question(names[0], f"{TEXT} {number}", positions="last")).status is Status.DONE
         assert service._sharing.kept.weight <= service.limits.memory_bytes
     assert 2 <= len(service._sharing.kept) <= 4
     known = [service.measured(Question(names[0], f"{TEXT} {number}", positions="last")) for number in (0, 5)]
@@ -134,12 +134,12 @@ def test_jobs_that_use_something_and_wait_for_each_other_go_ahead(served):
 def test_two_models_that_leave_no_room_for_a_text_are_both_answered(served, names, weights):
     service = served(memory=2 * weights[0] + 1)
     jobs = [service.profile(Question(name, TEXT), HERE) for name in names[:2]]
-    assert [ended(job).state for job in jobs] == [State.DONE, State.DONE]
+    assert [ended(job).status for job in jobs] == [Status.DONE, Status.DONE]
 
 
 def test_a_model_or_a_text_larger_than_the_budget_is_refused_with_both_numbers(served, names, weights):
     seen = answer(served(memory=10**4), Question(names[0], TEXT))
-    assert seen.state is State.FAILED
+    assert seen.status is Status.FAILED
     assert seen.error.endswith("of memory and this server allows 0.01 MB; choose a smaller model.")
     seen = answer(served(memory=weights[0] + weights[1] // 2), Question(names[0], TEXT))
     assert "the importances of" in seen.error and "may be used; shorten the text" in seen.error
@@ -159,7 +159,7 @@ def test_what_is_not_allowed_is_refused_whoever_asks_and_however(served, names, 
     service, asked = served(**limits), replace(Question(names[0], TEXT, max_tokens=10**6), **question)
     for job in (service.profile(asked), service.ask(asked, answers.known, position=-1)):
         seen = ended(job)
-        assert seen.state is State.FAILED and message in seen.error
+        assert seen.status is Status.FAILED and message in seen.error
     if not limits.get("tokens"):
         assert message in ended(service.load(asked)).error
         assert message in service.refusal(asked)
@@ -170,8 +170,8 @@ def test_what_is_not_allowed_is_refused_whoever_asks_and_however(served, names, 
 def test_the_servers_tokens_outrank_the_questions_and_an_answer_kept_from_before(served, names, tmp_path):
     store = Store(tmp_path / "results.sqlite3")
     wide, narrow = served(store), served(store, tokens=3)
-    assert answer(wide, Question(names[0], TEXT)).state is State.DONE
-    assert answer(narrow, Question(names[0], "abc")).state is State.DONE
+    assert answer(wide, Question(names[0], TEXT)).status is Status.DONE
+    assert answer(narrow, Question(names[0], "abc")).status is Status.DONE
     assert "reads 3 at most" in answer(narrow, Question(names[0], TEXT)).error
     with pytest.raises(NotAllowed, match="reads 3 at most"):
         narrow.estimate(Question(names[0], TEXT, max_tokens=600))
@@ -222,7 +222,7 @@ def test_a_read_only_store_is_looked_at_alone(served, names, tmp_path):
     before = path.read_bytes()
     store = Store(path, read_only=True)
     seen = answer(served(store, read_only=True), Question(names[0], TEXT, fidelity=0.9))
-    assert seen.state is State.DONE and sum(found["replays"] for found in first.results) > 0
+    assert seen.status is Status.DONE and sum(found["replays"] for found in first.results) > 0
     entries = store.entries("profile")
     assert [entry.about["fidelity"] for entry in entries] == [0.8]
     store.delete(entries[0].id)
@@ -241,17 +241,17 @@ def test_one_session_may_have_so_many_questions_and_the_one_too_many_is_turned_a
     mine, theirs = Visitor("mine", lambda: True), Visitor("theirs", lambda: True)
     first, second = [service.ask(Question(names[0], f"{TEXT} {word}"), lasting, mine) for word in "ab"]
     third = service.profile(Question(names[0], TEXT), mine)
-    assert third.turned_away and third.poll().state is State.FAILED
+    assert third.turned_away and third.poll().status is Status.FAILED
     assert third.poll().error.startswith("2 of your questions wait or run, and this server takes no more")
     other = service.profile(Question(names[0], TEXT), theirs)
-    assert not other.turned_away and ended(other).state is State.DONE
+    assert not other.turned_away and ended(other).status is Status.DONE
     first.cancel()
     again = service.profile(Question(names[0], TEXT), mine)
     assert not again.turned_away
     # Before the others are let: work that is over before it looks whether it was told to end is done, not stopped.
-    assert ended(first).state is State.STOPPED
+    assert ended(first).status is Status.STOPPED
     lasting.let.set()
-    assert [ended(job).state for job in (second, again)] == [State.DONE, State.DONE]
+    assert [ended(job).status for job in (second, again)] == [Status.DONE, Status.DONE]
 
 
 def test_a_job_that_is_stopped_replays_no_other_batch(served, names, monkeypatch):
@@ -270,7 +270,7 @@ def test_a_job_that_is_stopped_replays_no_other_batch(served, names, monkeypatch
     monkeypatch.setattr("density.serving.service.parse_positions", held_back(let))
     job = service.profile(submitted, HERE)
     let.set()
-    assert ended(job).state is State.STOPPED
+    assert ended(job).status is Status.STOPPED
     assert len(batches) == 5
 
 
@@ -304,8 +304,8 @@ def test_two_texts_take_turns_by_batches_and_the_short_one_is_done_first(served,
     long = service.profile(Question(names[0], LONG, sweep=True), Visitor("a", lambda: True))
     short = service.profile(Question(names[0], "abc"), Visitor("b", lambda: True))
     lasting.let.set()
-    assert ended(gate).state is State.DONE
-    assert (ended(short).state, ended(long).state) == (State.DONE, State.DONE)
+    assert ended(gate).status is Status.DONE
+    assert (ended(short).status, ended(long).status) == (Status.DONE, Status.DONE)
     assert turns[-1] > turns[turns.index(min(turns))]
     last_short = max(place for place, tokens in enumerate(turns) if tokens == min(turns))
     assert last_short < len(turns) // 2
@@ -320,7 +320,7 @@ def test_a_question_in_line_says_how_long_it_will_take(served, names):
     job = service.profile(Question(names[0], LONG), HERE)
     assert expected > 0 and job.expected is not None
     lasting.let.set()
-    assert ended(gate).state is State.DONE
+    assert ended(gate).status is Status.DONE
     assert ended(job).left is None
 
 

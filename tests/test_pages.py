@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from density.measures import FREQUENCY, MEASURES, UNITS
 from density.names import PROFILE_SCHEMA
-from density.serving.jobs import Snapshot, State
+from density.serving.jobs import Snapshot, Status
 from density.serving.question import DEFAULT_MODEL, RULES, Question
 from pages.parts import engine, examples, heatmap, inputs, results
 from pages.parts.page import ASSETS, literal
@@ -431,7 +431,7 @@ def test_run_is_not_forgotten_if_a_click_elsewhere_ends_the_run_of_the_page(page
 
     monkeypatch.setattr(engine, "visitor", interrupted)
     assert cells_of(run(page))
-    assert ended and page.session_state.job.poll().state is State.DONE
+    assert ended and page.session_state.job.poll().status is Status.DONE
 
 
 @pytest.mark.parametrize(
@@ -493,9 +493,9 @@ def test_a_choice_that_is_a_prediction_is_taken():
     [
         (Snapshot(), "Waiting"),
         (Snapshot(ahead=2), "Waiting, 2 before this"),
-        (Snapshot(State.RUNNING), "Starting"),
-        (Snapshot(State.RUNNING, stage="download", done=12e6, total=93e6), "Downloading: 12 of 93 MB"),
-        (Snapshot(State.RUNNING, stage="reading the text"), "Reading the text"),
+        (Snapshot(Status.RUNNING), "Starting"),
+        (Snapshot(Status.RUNNING, stage="download", done=12e6, total=93e6), "Downloading: 12 of 93 MB"),
+        (Snapshot(Status.RUNNING, stage="reading the text"), "Reading the text"),
     ],
 )
 def test_a_job_is_told_in_words(seen, words):

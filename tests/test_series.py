@@ -3,7 +3,7 @@
 import threading
 
 from density.errors import BadInput
-from density.serving.jobs import Job, State, Worker
+from density.serving.jobs import Job, Status, Worker
 from density.serving.question import Question
 from density.serving.series import Series
 
@@ -32,7 +32,7 @@ def test_each_is_asked_when_the_one_before_has_ended():
     assert not series.finished
     assert all(one.document is None and one.pending == set() for one in found)
     going.set()
-    assert [one.seen.state for one in until_finished(series)] == [State.DONE] * 3
+    assert [one.seen.status for one in until_finished(series)] == [Status.DONE] * 3
     assert asked == ["one", "two", "three"]
 
 
@@ -45,7 +45,7 @@ def test_what_fails_does_not_end_the_others():
         return job
 
     found = until_finished(Series(QUESTIONS, ask))
-    assert [one.seen.state for one in found] == [State.FAILED, State.FAILED, State.DONE]
+    assert [one.seen.status for one in found] == [Status.FAILED, Status.FAILED, Status.DONE]
     assert found[0].seen.error == "not this one."
 
 
@@ -64,5 +64,5 @@ def test_what_is_stopped_is_not_asked_for_any_more():
     series.poll()
     series.cancel()
     found = until_finished(series)
-    assert [one.seen.state for one in found] == [State.STOPPED] * 3
+    assert [one.seen.status for one in found] == [Status.STOPPED] * 3
     assert len(asked) == 1

@@ -20,7 +20,7 @@ from density.profile import parse_positions, profile
 from density.reading import REPLAY_BYTES
 from density.search import check_fidelity
 from density.serving.estimate import REPLAYS_AGAIN, REPLAYS_FRESH, Speed
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import (
     DEFAULT_MODEL,
     FIDELITY_RANGE,
@@ -270,7 +270,7 @@ def test_nothing_is_estimated_before_the_model_is_there(ask):
 
 def test_an_answer_is_the_exported_document(service, ask):
     seen = answer(service, ask())
-    assert (seen.state, seen.error) == (State.DONE, None)
+    assert (seen.status, seen.error) == (Status.DONE, None)
     document = seen.subject.document(seen.results)
     assert document["schema"] == PROFILE_SCHEMA
     assert [found["position"] for found in document["predictions"]] == list(range(len(document["tokens"])))
@@ -355,7 +355,7 @@ def test_only_the_last_predictions_are_answered_where_they_are_asked(service, as
 def test_a_bad_text_fails_with_its_reason_and_is_refused_by_the_estimate(service, ask, text, message):
     answer(service, ask())
     seen = answer(service, ask(text))
-    assert seen.state is State.FAILED
+    assert seen.status is Status.FAILED
     with pytest.raises(BadInput, match=message) as refused:
         service.estimate(ask(text))
     assert seen.error == str(refused.value)
@@ -371,14 +371,14 @@ def test_the_token_limit_is_the_questions(service, ask):
 @pytest.mark.parametrize("text", ["x", *HOSTILE])
 def test_any_other_text_is_answered_and_its_tokens_are_its_characters(service, ask, text):
     seen = answer(service, ask(text))
-    assert (seen.state, seen.error) == (State.DONE, None)
+    assert (seen.status, seen.error) == (Status.DONE, None)
     assert "".join(token["text"] for token in seen.subject.empty["tokens"]) == text
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "\x00", "<script>", "."])
 def test_an_unknown_model_fails_with_its_reason(service, name, own_home):
     seen = answer(service, Question(name, TEXT))
-    assert seen.state is State.FAILED
+    assert seen.status is Status.FAILED
     assert "server's log" not in seen.error
     assert seen.subject is None
 
@@ -412,7 +412,7 @@ def test_stopping_keeps_what_was_measured(service, ask, monkeypatch):
         job = own.profile(question)
         submitted.set()
         assert job.wait(PATIENCE)
-    assert (job.poll().state, job.poll().results) == (State.STOPPED, ())
+    assert (job.poll().status, job.poll().results) == (Status.STOPPED, ())
     again = answer(own, question)
     # The tiny model's first batch is one replay of each prediction.
     assert replays(again) == replays(fresh) - len(fresh.results)

@@ -12,7 +12,7 @@ import pytest
 
 from density.serving import keeping
 from density.serving.estimate import Speed
-from density.serving.jobs import State, Visitor
+from density.serving.jobs import Status, Visitor
 from density.serving.question import LINK_CHARACTERS, Question, from_link, to_link
 from density.serving.service import Service
 from density.store import PROFILE, SCHEMA, TABLE, Store, text_key
@@ -303,10 +303,10 @@ def replays(seen):
 @pytest.mark.parametrize("sweep", [False, True])
 def test_a_question_answered_before_is_answered_without_a_replay(served, ask, sweep, monkeypatch):
     first = served(ask(sweep=sweep))
-    assert (first.state, first.error) == (State.DONE, None)
+    assert (first.status, first.error) == (Status.DONE, None)
     monkeypatch.setattr("density.serving.service.read", None)
     again = served(ask(sweep=sweep))
-    assert (again.state, again.error) == (State.DONE, None)
+    assert (again.status, again.error) == (Status.DONE, None)
     assert replays(first) > 0 == replays(again)
     assert document(again) == document(first)
     assert again.subject.wanted == first.subject.wanted and not again.subject.from_file
@@ -319,7 +319,7 @@ def test_a_model_of_the_catalogue_is_not_opened_for_an_answer_that_is_kept(serve
     keeping.keep(store, question, keeping.revision_of("smollm2-135m"), found)
     monkeypatch.setattr("density.serving.service.health", None)
     seen = served(question)
-    assert (seen.state, document(seen)) == (State.DONE, found)
+    assert (seen.status, document(seen)) == (Status.DONE, found)
     assert Service(store).measured(question)
 
 
@@ -360,7 +360,7 @@ def test_a_damaged_store_never_breaks_a_profile(served, ask, store):
     first = served(ask())
     truncated(store.path)
     again = served(ask())
-    assert again.state is State.DONE and document(again) == document(first)
+    assert again.status is Status.DONE and document(again) == document(first)
 
 
 def test_a_long_text_is_in_a_link_by_its_key(store):

@@ -22,7 +22,7 @@ CROWDED = "the machine has no thread left for this; ask again when others have e
 log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
+class Status(StrEnum):
     """Where a job is in its life; the last three are its ends."""
 
     QUEUED = "queued"
@@ -37,7 +37,7 @@ class Snapshot:
     """What a poll sees of a job.
 
     Attributes:
-        state: Where it is.
+        status: Where it is.
         ahead: Jobs that will be done before it; 0 unless it is queued.
         stage: What it is doing, in a word or two; empty before it says.
         done: How much of the stage is done.
@@ -49,7 +49,7 @@ class Snapshot:
         left: Seconds to its end, waiting included, as far as its work and that of the others have said; else ``None``.
     """
 
-    state: State = State.QUEUED
+    status: Status = Status.QUEUED
     ahead: int = 0
     stage: str = ""
     done: float = 0
@@ -63,7 +63,7 @@ class Snapshot:
     @property
     def finished(self) -> bool:
         """Whether nothing more will come."""
-        return self.state not in (State.QUEUED, State.RUNNING)
+        return self.status not in (Status.QUEUED, Status.RUNNING)
 
 
 def nobody() -> bool:
@@ -123,7 +123,7 @@ class Job:
         ahead, left = (self.worker.ahead(self), self.worker.left(self)) if self.worker else (0, self._expected)
         with self._lock:
             self._polled = now = self._clock()
-            running = self._seen.state is State.RUNNING
+            running = self._seen.status is Status.RUNNING
             seconds = now - self._started if running else self._seen.seconds
             return replace(self._seen, ahead=ahead, seconds=seconds, left=None if self._seen.finished else left)
 
@@ -193,28 +193,28 @@ class Job:
     # For the worker.
 
     def run(self) -> None:
-        """Does the work; whatever it raises ends up in `Snapshot.state` and `Snapshot.error`, never in the thread."""
-        state, error = State.DONE, None
+        """Does the work; whatever it raises ends up in `Snapshot.status` and `Snapshot.error`, never in the thread."""
+        status, error = Status.DONE, None
         self._started = self._clock()
         try:
             self.check()
-            self._change(state=State.RUNNING)
+            self._change(status=Status.RUNNING)
             self._work(self)
         except Cancelled:
-            state = State.STOPPED
+            status = Status.STOPPED
         except DensityError as raised:
-            state, error = State.FAILED, str(raised)
+            status, error = Status.FAILED, str(raised)
         except Exception as raised:
             log.exception("a job failed")
-            state, error = State.FAILED, unexpected(raised)
-        self._end(state, error)
+            status, error = Status.FAILED, unexpected(raised)
+        self._end(status, error)
 
     def fail(self, error: str) -> None:
         """Ends it before it has begun, with one sentence."""
-        self._end(State.FAILED, error)
+        self._end(Status.FAILED, error)
 
-    def _end(self, state: State, error: str | None) -> None:
-        self._change(state=state, error=error, seconds=self._clock() - self._started)
+    def _end(self, status: Status, error: str | None) -> None:
+        self._change(status=status, error=error, seconds=self._clock() - self._started)
         self._ended.set()
 
     def _change(self, **changes: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from density.errors import DensityError
-from density.serving.jobs import Job, Snapshot, State
+from density.serving.jobs import Job, Snapshot, Status
 from density.serving.question import Question
 
 
@@ -33,7 +33,7 @@ class Answered:
     @property
     def whole(self) -> dict[str, Any] | None:
         """The answer, once nothing of it is lacking."""
-        return self.document if self.seen.state is State.DONE else None
+        return self.document if self.seen.status is Status.DONE else None
 
     @property
     def pending(self) -> set[int]:
@@ -92,9 +92,9 @@ class Series:
         """The question whose turn it is, asked if it was not."""
         if self._job is None:
             if self._stopped:
-                return Snapshot(State.STOPPED)
+                return Snapshot(Status.STOPPED)
             try:
                 self._job = self._ask(self.questions[len(self._ended)])
             except DensityError as error:
-                return Snapshot(State.FAILED, error=str(error))
+                return Snapshot(Status.FAILED, error=str(error))
         return self._job.poll()

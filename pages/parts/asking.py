@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.serving.jobs import Snapshot, State
+from density.serving.jobs import Snapshot, Status
 from density.serving.question import Question
 from pages.parts import engine
 from pages.parts.page import literal, sentence
@@ -62,7 +62,7 @@ def follow(key: str, running: bool, draw: Callable[[Snapshot], None]) -> None:
     if seen.results:
         draw(seen)
     if not seen.finished:
-        waiting = seen.stage if seen.state is State.RUNNING else f"waiting, {seen.ahead} before this"
+        waiting = seen.stage if seen.status is Status.RUNNING else f"waiting, {seen.ahead} before this"
         st.caption(literal(sentence(waiting or "starting")))
-    elif seen.state is State.FAILED:
+    elif seen.status is Status.FAILED:
         st.error(literal(sentence(seen.error or "")))

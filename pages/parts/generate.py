@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from density.serving.jobs import Snapshot, State
+from density.serving.jobs import Snapshot, Status
 from density.serving.question import RULES, Question
 from density.view import percent, visible
 from pages.parts.asking import ask
@@ -89,7 +89,7 @@ def follow(service: "Service", question: Question, given: Mapping[str, Any]) -> 
         heatmap(document, pending(seen), "written", told=told)
         show_chosen(document)
         if seen.finished:
-            ended = "Stopped" if seen.state is State.STOPPED else "Written"
+            ended = "Stopped" if seen.status is Status.STOPPED else "Written"
             st.caption(
                 f"{ended}: {len(seen.results)} tokens in {seen.seconds:.1f} s, with densities at fidelity "
                 f"{percent(question.fidelity)}, by {RULES[question.rule]}."

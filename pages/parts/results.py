@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.measures import FREQUENCY, MEASURES, UNITS
-from density.serving.jobs import Snapshot, State
+from density.serving.jobs import Snapshot, Status
 from density.serving.question import Question
 from density.view import table, table_csv
 from pages.parts import examples, frequency, reopening, viewing
@@ -74,7 +74,7 @@ COLUMNS = {
 
 
 def show(question: Question) -> None:
-    """The job's state and results; looked at again and again until it has finished.
+    """The job's status and results; looked at again and again until it has finished.
 
     Args:
         question: What the widgets ask now; the job may still answer an earlier one.
@@ -175,9 +175,9 @@ def show_state(seen: Snapshot) -> None:
         if button.button("Stop", width="stretch"):
             st.session_state.job.cancel()
             st.rerun(scope="fragment")
-    elif seen.state is State.FAILED:
+    elif seen.status is Status.FAILED:
         st.error(literal(sentence(seen.error or "")))
-    elif seen.state is State.STOPPED:
+    elif seen.status is Status.STOPPED:
         found = f"{len(seen.results)} predictions were found" if seen.results else "nothing was found yet"
         st.info(f"Stopped after {seen.seconds:.1f} s; {found}. What was measured is kept: Run goes on from there.")
     else:
@@ -189,9 +189,9 @@ STAGES = {"download": "Downloading", "convert": "Converting", "load": "Loading t
 
 
 def doing(seen: Snapshot) -> str:
-    """A running job's state in words."""
+    """A running job's status in words."""
     left = "" if seen.left is None else f"; about {duration(seen.left)} left"
-    if seen.state is State.QUEUED:
+    if seen.status is Status.QUEUED:
         return ("Waiting" + (f", {seen.ahead} before this" if seen.ahead else "")) + left
     if seen.subject is not None:
         found = f"{len(seen.results)} of {len(seen.subject.wanted)} predictions found"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from density.serving.jobs import State
+from density.serving.jobs import Status
 from density.serving.question import Question
 from density.serving.series import Answered, Series
 from pages.parts import engine, shared_inputs
@@ -84,9 +84,9 @@ def show_progress(series: Series, found: Sequence[Answered], key: str) -> None:
             st.rerun(scope="fragment")
         return
     for one in found:
-        if one.seen.state is State.FAILED:
+        if one.seen.status is Status.FAILED:
             st.error(literal(f"{one.question.model}: {sentence(one.seen.error or '')}"))
-    stopped = sum(one.seen.state is State.STOPPED for one in found)
+    stopped = sum(one.seen.status is Status.STOPPED for one in found)
     if stopped:
         st.info(
             f"Stopped: {stopped} of {len(found)} were not finished. What was measured is kept: Run goes on from there."
