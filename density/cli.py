@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,6 @@ from density.search import check_fidelity
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="How much of a language model does this prediction take? Density, traces and checks from the command line.",
@@ -85,11 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
     import density.findings.command  # noqa: F401 -- they register their commands, and need this module
 
     try:
-        return typer.main.get_command(app).main(arguments, prog_name="density", standalone_mode=False) or 0
+        given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        return typer.main.get_command(app).main(given, prog_name="density", standalone_mode=False) or 0
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.TyperException as error:
-        return complain(error.format_message(), 2)
+        context = getattr(error, "ctx", None)
+        asked = context.command_path if context else "density"
+        return complain(f"{error.format_message()} See '{asked} --help'.", 2)
     except BadInput as error:
         return complain(str(error), 2)
     except (DensityError, OSError) as error:
@@ -108,7 +111,9 @@ def complain(message: str, code: int) -> int:
 def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error; what it yields takes a stage, what is done, and the total."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True) as bar:
+    # Where nobody watches, a bar that is taken away again would leave an empty line.
+    quiet = not notes.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True, disable=quiet) as bar:
         task = bar.add_task(title, total=None)
         yield lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total or None)
 
@@ -147,6 +152,9 @@ def deliver(document: dict[str, Any], path: str | None, show: Callable[[], Table
     Raises:
         NotDelivered: Disk full, a pipe that was closed, a place that cannot be written to.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        # JSON is UTF-8 whatever the locale; of a table, what the locale has no letter for is replaced.
+        sys.stdout.reconfigure(encoding="utf-8" if path == "-" else None, errors="replace" if path is None else None)
     try:
         if path is None:
             Console().print(show())

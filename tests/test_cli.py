@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -261,6 +262,29 @@ def test_the_module_runs_as_a_program_with_json_alone_on_standard_output(tiny_fo
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert strict(done.stdout)["text"] == "a b"
+
+
+def test_json_is_utf_8_and_errors_are_one_line_whatever_the_locale(tiny_folder):
+    elsewhere = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    given = ["profile", "--model", str(tiny_folder), "--positions", "last", "--text", "日本"]
+
+    def call(*more):
+        command = [sys.executable, "-m", "density", *given, *more]
+        return subprocess.run(command, capture_output=True, env=elsewhere, check=False)
+
+    as_json, table, refused = call("--json", "-"), call(), call("--fidelity", "2")
+    assert strict(as_json.stdout.decode())["text"] == "日本" and as_json.stderr == b""
+    assert table.returncode == 0 and b"fidelity" in table.stdout
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+
+
+def test_nothing_asked_is_answered_with_help_and_a_wrong_call_with_where_it_is(run, capsys):
+    assert cli.main([]) == 0
+    assert capsys.readouterr().out.startswith("Usage: density")
+    code, _, err = run("nosuch", model=False)
+    assert code == 2 and err == "density: No such command 'nosuch'. See 'density --help'.\n"
+    code, _, err = run("trace", "--text", "a")
+    assert code == 2 and err == "density: Missing option '--position'. See 'density trace --help'.\n"
 
 
 def test_what_only_some_commands_need_is_not_waited_for_by_all():
