@@ -1,5 +1,6 @@
 """Traces of one prediction, looked at closely: how far each is from the model, what it is made of, and its controls."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,8 @@ def traces_asked(
     """The traces of one prediction by fidelity, sizes or thresholds (one of the three), each with the size asked for.
 
     Raises:
-        BadInput: None or several of the three, a size outside (0, 1], a negative threshold, a position out of range.
+        BadInput: None or several of the three, a size outside (0, 1], a threshold that is negative or infinite, a
+            position out of range.
     """
     position = resolve_position(position, len(reading.tokens))
     if (fidelity is not None) + bool(sizes) + bool(thresholds) != 1:
@@ -82,7 +84,7 @@ def traces_asked(
         if not 0 < size <= 1:
             raise BadInput(f"a size is a share of the graph's edges in (0, 1], got {size}.")
     for threshold in thresholds:
-        if not threshold >= 0:
+        if not 0 <= threshold < math.inf:
             raise BadInput(f"a threshold is an importance of 0 or more, got {threshold}.")
     if fidelity is not None:
         (prediction,) = profile(reading, fidelity=fidelity, positions=[position])

@@ -43,7 +43,7 @@ def probabilities(
 
 def total_variation(p: Float[Tensor, "*#rows vocab"], q: Float[Tensor, "*#rows vocab"]) -> Float[Tensor, "*rows"]:
     """Half the sum of absolute differences, in [0, 1]; fidelity is 1 minus this. Rows broadcast."""
-    return (p - q).abs().sum(-1) / 2
+    return ((p - q).abs().sum(-1) / 2).clamp(max=1)
 
 
 def entropy(p: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:

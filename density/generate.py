@@ -6,7 +6,7 @@ import torch
 
 from density.errors import BadInput
 from density.profile import Prediction, TopToken, profile
-from density.reading import Reading, extend
+from density.reading import Reading, extend, token_text
 
 
 def generate(
@@ -53,4 +53,4 @@ def choose(reading: Reading, prediction: Prediction, temperature: float, draws: 
     probabilities = reading.full_probabilities([prediction.position])[0].cpu()
     weights = (probabilities.clamp(min=1e-300).log() / temperature).softmax(-1)
     token = int(torch.multinomial(weights, 1, generator=draws))
-    return TopToken(reading.model.tokenizer.decode([token]), token, float(probabilities[token]))
+    return TopToken(token_text(reading.model.tokenizer, token), token, float(probabilities[token]))

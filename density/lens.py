@@ -19,7 +19,7 @@ from density.fidelity import probabilities
 from density.graph import Edge, Kind, State, depth_after
 from density.importance import Incoming, run_block
 from density.profile import TopToken, top_tokens
-from density.reading import Reading
+from density.reading import Reading, token_text
 from density.replay import KeepTraces, replay_states
 from density.traces import Trace
 
@@ -132,11 +132,13 @@ def changes(
 ) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """The tokens that gained most probability, and those that lost most; none that did not move."""
     moved = after - before
-    decode = reading.model.tokenizer.decode
+    tokenizer = reading.model.tokenizer
 
     def listed(order: Tensor) -> tuple[Change, ...]:
         ids = [token for token in order[:SHOWN].tolist() if moved[token] != 0]
-        return tuple(Change(decode([token]), token, float(before[token]), float(after[token])) for token in ids)
+        return tuple(
+            Change(token_text(tokenizer, token), token, float(before[token]), float(after[token])) for token in ids
+        )
 
     up, down = moved.clamp(min=0), (-moved).clamp(min=0)
     gained, lost = (side.sort(descending=True, stable=True).indices for side in (up, down))
@@ -263,8 +265,8 @@ def extremes(reading: Reading, gained: Float[Tensor, " vocab"], sign: int = 1) -
     """The tokens with the largest of ``gained``, each with its value times ``sign``."""
     best = gained.sort(descending=True, stable=True)
     ids, values = best.indices[:SHOWN].tolist(), best.values[:SHOWN].tolist()
-    decode = reading.model.tokenizer.decode
-    return tuple((decode([token]), sign * value) for token, value in zip(ids, values, strict=True))
+    tokenizer = reading.model.tokenizer
+    return tuple((token_text(tokenizer, token), sign * value) for token, value in zip(ids, values, strict=True))
 
 
 def full_states(reading: Reading) -> Iterator[Float[Tensor, "position d_model"]]:

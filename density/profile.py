@@ -1,17 +1,17 @@
 """The density of every prediction of a text: the size of the smallest trace that reaches a fidelity."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from density.errors import BadInput
 from density.fidelity import entropy, total_variation, trapezoid
-from density.reading import Point, Reading
-from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, search
+from density.reading import Point, Reading, token_text
+from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, meets, search
 from density.traces import Trace
 
 
@@ -87,7 +87,7 @@ def auc_log10(curve: Sequence[Point], empty_distance: float) -> float:
     Below the first size attained the empty trace's total variation holds.
     """
     inside = [point for point in curve if 0 < point.trace.size < 1]
-    sizes = [torch.tensor(max(point.trace.size, 1e-5)).double().log10().item() for point in inside] + [0.0]
+    sizes = [math.log10(max(point.trace.size, 1e-5)) for point in inside] + [0.0]
     held = empty_distance * (sizes[0] + 5)
     return (held + trapezoid(sizes, [*(point.total_variation for point in inside), 0.0])) / 5
 
@@ -194,7 +194,7 @@ def sweep_all(
 
 def uppermost_crossing(curve: Sequence[Point], fidelity: float) -> tuple[Point, Point | None]:
     """The smallest point from which on up all meet ``fidelity``, and the one below it (``None``: there is none)."""
-    failing = [i for i, point in enumerate(curve) if point.total_variation > 1 - fidelity]
+    failing = [i for i, point in enumerate(curve) if not meets(point.total_variation, fidelity)]
     first = failing[-1] + 1 if failing else 0
     return curve[first], curve[first - 1] if first else None
 
@@ -216,16 +216,11 @@ class PredictionFrame:
         empty = reading.empty_probabilities()
         for start in range(0, len(fresh), 16):
             some = fresh[start : start + 16]
-            rows = reading.full_probabilities([trace.position for trace in some])
-            for trace, row in zip(some, rows, strict=True):
-                self.full[trace.position] = self.describe(trace.position, row)
+            positions = [trace.position for trace in some]
+            rows, surprisals = reading.full_probabilities(positions), reading.surprisals(positions)
+            for trace, row, surprisal in zip(some, rows, surprisals, strict=True):
+                self.full[trace.position] = float(entropy(row)), surprisal, top_tokens(self.reading, row)
                 reading.record(trace, float(total_variation(row, empty)))
-
-    def describe(self, position: int, row: Float[Tensor, " vocab"]) -> tuple[float, float | None, tuple[TopToken, ...]]:
-        """Entropy, surprisal of the token that came, and the top tokens, of a full model's distribution."""
-        following = self.reading.tokens[position + 1 : position + 2]
-        surprisal = float(-row[following[0].id].log()) if following else None
-        return float(entropy(row)), surprisal, top_tokens(self.reading, row)
 
     def distance(self, position: int, index: int) -> float | None:
         """Total variation at lattice ``index``; ``None`` until its trace has been measured."""
@@ -265,5 +260,5 @@ class PredictionFrame:
 def top_tokens(reading: Reading, probabilities: Float[Tensor, " vocab"], count: int = 10) -> tuple[TopToken, ...]:
     """The ``count`` likeliest tokens, ties by id."""
     best = probabilities.sort(descending=True, stable=True).indices[:count].tolist()
-    decode = reading.model.tokenizer.decode
-    return tuple(TopToken(decode([token]), token, float(probabilities[token])) for token in best)
+    tokenizer = reading.model.tokenizer
+    return tuple(TopToken(token_text(tokenizer, token), token, float(probabilities[token])) for token in best)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from density.errors import BadInput, TooLarge
-from density.fidelity import probabilities, total_variation
+from density.fidelity import in_float64, probabilities, total_variation
 from density.importance import FullRun, run_whole
 from density.memory import free_bytes
 from density.models import Model
@@ -96,6 +96,19 @@ class Reading:
     def full_probabilities(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:
         """The full model's next-token distributions, in float64."""
         return probabilities(self.model.decoder.unembed(self.run.outputs[list(positions)]), positions)
+
+    @torch.no_grad()
+    def surprisals(self, positions: Sequence[int]) -> list[float | None]:
+        """``-ln p`` of the token that came after each of ``positions``, in nats; ``None`` after the last.
+
+        From the logits: a token may be too unlikely for its probability to be told from 0.
+        """
+        coming = [position for position in positions if position + 1 < len(self.tokens)]
+        logits = in_float64(self.model.decoder.unembed(self.run.outputs[coming]))
+        came = torch.tensor([self.tokens[position + 1].id for position in coming], device=logits.device)
+        found = (logits.logsumexp(-1) - logits.gather(-1, came[:, None])[:, 0]).tolist()
+        by_position = dict(zip(coming, found, strict=True))
+        return [by_position.get(position) for position in positions]
 
     @torch.no_grad()
     def empty_probabilities(self) -> Float[Tensor, " vocab"]:
@@ -239,6 +252,8 @@ def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]
             "which is no character; remove it or decode the text again."
         ) from None
     ids = model.tokenizer(text, verbose=False)["input_ids"]
+    if not ids:
+        raise BadInput("the tokenizer makes no token of this text: it has none for its characters; type another.")
     if max(ids, default=0) >= model.decoder.config.vocab_size:
         raise BadInput(
             f"the tokenizer makes token {max(ids)} of this text and the model has {model.decoder.config.vocab_size}: "
@@ -252,14 +267,26 @@ def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]
 
 def split_text(tokenizer, ids: Sequence[int]) -> tuple[Token, ...]:
     """What each token adds to the decoded text; a character in several tokens belongs to the one that completes it."""
-    tokens, before = [], ""
+    tokens, before, whole = [], "", decoded(tokenizer, ids)
     for index, token in enumerate(ids):
-        decoded = tokenizer.decode(ids[: index + 1], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if index + 1 < len(ids):
-            decoded = decoded.rstrip("\N{REPLACEMENT CHARACTER}")
-        tokens.append(Token(index, token, decoded[len(before) :]))
-        before = decoded if len(decoded) > len(before) else before
+        text = decoded(tokenizer, ids[: index + 1])
+        # Half a character is decoded to U+FFFD; a whole U+FFFD, which a text may have, is there in the end too.
+        while text.endswith("\N{REPLACEMENT CHARACTER}") and not whole.startswith(text):
+            text = text[:-1]
+        tokens.append(Token(index, token, text[len(before) :]))
+        before = text if len(text) > len(before) else before
     return tuple(tokens)
+
+
+def token_text(tokenizer: Any, token: int) -> str:
+    """What a token adds to a text that it does not begin: some tokenizers drop the space that a text begins with."""
+    return decoded(tokenizer, [token, token])[len(decoded(tokenizer, [token])) :]
+
+
+def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of ``ids``, with nothing left out or tidied up."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
 
 
 def importance_bytes(model: Model, length: int) -> int:

@@ -36,6 +36,14 @@ def check_fidelity(fidelity: float) -> None:
         raise BadInput(f"fidelity is a share in (0, 1], got {fidelity}; 0.8 means 80%.")
 
 
+def meets(total_variation: float, fidelity: float) -> bool:
+    """Whether a replay at ``total_variation`` reaches ``fidelity``: its own, 1 less that, is at least as much.
+
+    Compared as fidelities, so that one that was reported is met by the trace it was reported of.
+    """
+    return 1 - total_variation >= fidelity
+
+
 def search(fidelity: float, distance: Callable[[int], float | None]) -> int | Crossing:
     """The crossing, or the lattice index to measure before it can be found.
 
@@ -51,7 +59,7 @@ def search(fidelity: float, distance: Callable[[int], float | None]) -> int | Cr
     empty = distance(EMPTY)
     if empty is None:
         return EMPTY
-    if empty <= limit:
+    if meets(empty, fidelity):
         return Crossing(EMPTY, None)
     low, high, at_low, at_high = 0, EMPTY, 0.0, empty
     probe, probes = first_probe(limit), 0
@@ -59,7 +67,7 @@ def search(fidelity: float, distance: Callable[[int], float | None]) -> int | Cr
         found = distance(probe)
         if found is None:
             return probe
-        if found <= limit:
+        if meets(found, fidelity):
             low, at_low = probe, found
         else:
             high, at_high = probe, found

@@ -191,6 +191,7 @@ def test_a_threshold_cuts_where_it_says(reading):
         ({"sizes": [1.5]}, r"in \(0, 1\], got 1.5"),
         ({"sizes": [float("nan")]}, r"in \(0, 1\], got nan"),
         ({"thresholds": [-0.1]}, "a threshold is an importance of 0 or more, got -0.1"),
+        ({"thresholds": [0.1, float("inf")]}, "a threshold is an importance of 0 or more, got inf"),
         ({"fidelity": 2.0}, "fidelity is a share"),
     ],
 )

@@ -161,6 +161,12 @@ def test_areas_of_the_densest_and_the_sparsest_curves():
     assert auc_linear([full], 0.0) == auc_log10([full], 0.0) == 0.0
 
 
+def test_the_logarithmic_area_is_of_the_sizes_as_they_are():
+    # The empty trace's 1 from 1e-5 to 0.7; from there a trapezoid down to 0 at the full graph.
+    start = math.log10(0.7)
+    assert auc_log10([point(70, 0.5)], 1.0) == pytest.approx((start + 5 + 0.25 * -start) / 5, rel=1e-15)
+
+
 def test_the_uppermost_crossing_of_a_curve_that_is_not_monotone():
     curve = [point(0, 1.0), point(1, 0.1), point(10, 0.6), point(50, 0.2), point(100, 0.0)]
     found, below = uppermost_crossing(curve, 0.75)

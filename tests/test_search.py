@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from density.errors import BadInput
-from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, search
+from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, meets, search
 
 
 def run(curve, fidelity):
@@ -26,23 +26,33 @@ def rising(cross, sharpness):
 
 @given(st.lists(st.floats(0, 1), min_size=EMPTY, max_size=EMPTY), st.floats(0.01, 1))
 def test_any_curve_ends_on_a_crossing(values, fidelity):
-    curve, limit = [0.0, *values], 1 - fidelity
+    curve = [0.0, *values]
     found, known = run(curve, fidelity)
     assert len(known) <= 16
-    assert curve[found.meets] <= limit
+    assert 1 - curve[found.meets] >= fidelity
     if found.fails is None:
         assert found.meets == EMPTY
     else:
         assert found.fails == found.meets + 1
-        assert curve[found.fails] > limit
+        assert 1 - curve[found.fails] < fidelity
 
 
 @given(st.integers(1, 120), st.floats(0.5, 12), st.floats(0.3, 0.99))
 def test_on_a_rising_curve_it_finds_the_only_crossing(cross, sharpness, fidelity):
     curve = rising(cross, sharpness)
     found, _ = run(curve, fidelity)
-    meeting = [k for k, value in enumerate(curve) if value <= 1 - fidelity]
+    meeting = [k for k, value in enumerate(curve) if 1 - value >= fidelity]
     assert found.meets == max(meeting)
+
+
+@given(st.floats(0, 1))
+def test_a_fidelity_that_was_reported_is_met_by_what_it_was_reported_of(distance):
+    assert meets(distance, 1 - distance)
+
+
+def test_a_total_variation_of_just_what_is_left_meets():
+    found, _ = run([0.0, *(0.2 if k <= 10 else 0.9 for k in range(1, EMPTY + 1))], 0.8)
+    assert found == Crossing(10, 11)
 
 
 def test_what_was_measured_before_never_changes_the_path():

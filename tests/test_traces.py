@@ -110,6 +110,17 @@ def test_a_trace_of_a_size_is_the_largest_that_fits(read):
             assert trace.threshold == 0 or trace.threshold not in counts
 
 
+@pytest.mark.parametrize(("size", "full", "edges"), [(0.7, 360, 252), (0.35, 360, 126), (0.7, 361, 252), (1, 7, 7)])
+def test_a_size_is_not_cut_short_by_rounding(size, full, edges):
+    assert edge_budget(size, full) == edges
+
+
+@pytest.mark.parametrize("full", [97, 4398, 311_547, 10**9 + 7])
+def test_a_size_that_was_attained_has_its_edges_again(full):
+    some = range(1, full + 1, max(1, full // 4001))
+    assert [edge_budget(edges / full, full) for edges in some] == list(some)
+
+
 def test_smaller_traces_are_contained_in_larger_ones(read):
     _, traces = read
     kept = [kept_edges(traces, traces.of_size(10, size)) for size in (0.05, 0.2, 0.5, 1.0)]
