@@ -61,35 +61,32 @@ def jensen_shannon(p: Float[Tensor, "*rows vocab"], q: Float[Tensor, "*rows voca
     return (entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2).clamp(min=0)
 
 
-def nucleus(probs: Float[Tensor, " vocab"], mass: float) -> Int[Tensor, " k"]:
-    """The fewest tokens whose probabilities reach ``mass``, likeliest first, ties by token id.
+def ranked(probs: Float[Tensor, " vocab"]) -> tuple[Int[Tensor, " vocab"], Float[Tensor, " vocab"]]:
+    """All tokens, likeliest first, ties by token id; and the probability that each and those before it reach."""
+    values, tokens = probs.sort(descending=True, stable=True)
+    return tokens, values.cumsum(0)
+
+
+def nucleus(tokens: Int[Tensor, " vocab"], reached: Float[Tensor, " vocab"], mass: float) -> Int[Tensor, " k"]:
+    """The fewest of `ranked` tokens whose probabilities reach ``mass``.
 
     Raises:
         ValueError: If ``mass`` is not in (0, 1]; it is a share, not a percentage.
     """
     if not 0 < mass <= 1:
         raise ValueError(f"mass must be in (0, 1], got {mass}")
-    return _prefix(*_ranked(probs), mass)
+    return tokens[: int((reached < mass).sum()) + 1]
 
 
 def nucleus_recovered(p: Float[Tensor, " vocab"], q: Float[Tensor, " vocab"]) -> int:
     """The largest k of `NUCLEUS_PERCENTS` whose top-k% nuclei are the same ordered list; 0 if none (s-Trace)."""
-    ranked_p, ranked_q = _ranked(p), _ranked(q)
+    ranked_p, ranked_q = ranked(p), ranked(q)
     same = [
         percent
         for percent in NUCLEUS_PERCENTS
-        if torch.equal(_prefix(*ranked_p, percent / 100), _prefix(*ranked_q, percent / 100))
+        if torch.equal(nucleus(*ranked_p, percent / 100), nucleus(*ranked_q, percent / 100))
     ]
     return max(same, default=0)
-
-
-def _ranked(probs: Tensor) -> tuple[Tensor, Tensor]:
-    values, tokens = probs.sort(descending=True, stable=True)
-    return tokens, values.cumsum(0)
-
-
-def _prefix(tokens: Tensor, reached: Tensor, mass: float) -> Tensor:
-    return tokens[: int((reached < mass).sum()) + 1]
 
 
 @dataclass(frozen=True, slots=True)

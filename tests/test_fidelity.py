@@ -13,6 +13,7 @@ from density.fidelity import (
     nucleus,
     nucleus_recovered,
     probabilities,
+    ranked,
     total_variation,
     trapezoid,
 )
@@ -50,11 +51,11 @@ def test_a_probability_of_zero_adds_nothing_to_an_entropy_and_infinity_to_a_dive
 
 
 def test_a_nucleus_is_the_fewest_tokens_likeliest_first_ties_by_id():
-    assert nucleus(P, 0.5).tolist() == [0]
-    assert nucleus(P, 0.51).tolist() == [0, 1]
-    assert nucleus(torch.tensor([0.25, 0.5, 0.25]), 0.75).tolist() == [1, 0]
+    assert nucleus(*ranked(P), 0.5).tolist() == [0]
+    assert nucleus(*ranked(P), 0.51).tolist() == [0, 1]
+    assert nucleus(*ranked(torch.tensor([0.25, 0.5, 0.25])), 0.75).tolist() == [1, 0]
     with pytest.raises(ValueError, match=r"in \(0, 1\], got 90"):
-        nucleus(P, 90)
+        nucleus(*ranked(P), 90)
 
 
 def test_nucleus_recovery_is_the_largest_percent_whose_ordered_lists_agree():
