@@ -9,7 +9,7 @@ import io
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -79,11 +79,6 @@ class Frequencies:
     def covered(self) -> float:
         """Share of the vocabulary that has a probability."""
         return float(np.mean((self.table.listed > 0) | (self.table.lowered > 0)))
-
-    def coverage(self, ids: Iterable[int]) -> float:
-        """Share of the tokens ``ids`` that have a probability; NaN of none."""
-        known = [self.kind(token) is not None for token in ids]
-        return sum(known) / len(known) if known else float("nan")
 
 
 def languages() -> list[str]:

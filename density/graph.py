@@ -108,14 +108,3 @@ def part_name(layer: int, kind: Kind | None, head: int | None = None, expert: in
         part = f"H{head}"
     which = "" if expert is None else ".shared" if expert < 0 else f".E{expert}"
     return f"L{layer}.{part}{which}"
-
-
-def full_edge_count(layers: int, heads: int, tokens: int, *, parallel: bool = False, mlps: int = 1) -> int:
-    """Edges that can reach the output of a prediction which sees ``tokens`` tokens, attention being global.
-
-    Sequential, one MLP: ``(L-1) * (H*n*(n+1)/2 + 3n) + (H*n + 3)``; a parallel block has one residual edge less
-    a token, a mixture of experts ``mlps`` MLP edges instead of one.
-    """
-    per_token = (1 if parallel else 2) + mlps
-    whole = heads * tokens * (tokens + 1) // 2 + per_token * tokens
-    return (layers - 1) * whole + heads * tokens + per_token

@@ -141,11 +141,6 @@ class Store:
 
         return self._use(work, None)
 
-    def holds(self, kind: str, about: About) -> bool:
-        """Whether there is something, whole or not."""
-        found = "SELECT 1 FROM entries WHERE id = ?"
-        return self._use(lambda db: db.execute(found, (key_of(kind, about),)).fetchone() is not None, False)
-
     def put(self, kind: str, about: About, body: Any) -> None:
         """Keeps ``body``, plain data, instead of what was there; ``about["text"]`` can be asked for by its key.
 

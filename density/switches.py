@@ -11,7 +11,7 @@ from torch import Tensor
 from density.errors import BadInput
 from density.examine import shared_tokens
 from density.fidelity import probabilities, total_variation
-from density.graph import Edge, Kind, part_name
+from density.graph import Kind, part_name
 from density.lens import Change
 from density.reading import Reading
 from density.replay import Keep, KeepTraces, Kept, replay_together
@@ -47,12 +47,6 @@ class Switch:
         place = "" if self.query is None else f"  {self.query}"
         source = "" if self.key is None or self.kind is not Kind.HEAD else f" <- {self.key}"
         return f"{name}{place}{source} {'on' if self.on else 'off'}"
-
-
-def switch_for(edge: Edge, on: bool = False) -> Switch:
-    """The switch of one edge."""
-    key = edge.key if edge.kind is Kind.HEAD else None
-    return Switch(edge.layer, edge.kind, edge.head, edge.query, key, edge.expert, on)
 
 
 class KeepSwitched:

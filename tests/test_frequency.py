@@ -74,9 +74,6 @@ def test_a_capital_takes_its_lower_case_token_or_word_and_nothing_else_is_made_u
 
 def test_what_is_covered_and_what_is_left_out_is_said(toy):
     found = frequencies(toy)
-    cat, dot = toy.token_to_id("Ġcat"), toy.token_to_id(".")
-    assert found.coverage([cat, cat, dot, 10_000]) == 0.5
-    assert math.isnan(found.coverage([]))
     # Ġcat, s, at; ĠCat, ĠAt.
     assert found.covered == pytest.approx(5 / (1 + 256 + len(MERGED)))
     # The numbers and the emoji: 0.2 + 0.05 + 0.05.

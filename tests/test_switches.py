@@ -8,7 +8,7 @@ from density.fidelity import probabilities, total_variation
 from density.graph import Kind
 from density.reading import read
 from density.replay import replay
-from density.switches import Switch, switch_for, what_if
+from density.switches import Switch, what_if
 from tests.tiny import lettered
 from tests.traced import BY_NAME, edges_of, of_size
 
@@ -25,6 +25,12 @@ def distance(reading, edges):
     keep = KeepEdges(reading.run.importances, POSITION, edges)
     found = probabilities(replay(reading.model.decoder, reading.ids, keep, reading.run.importances.experts))[0]
     return float(total_variation(reading.full_probabilities([POSITION])[0], found))
+
+
+def switch_for(edge, on=False):
+    """The switch of one edge."""
+    key = edge.key if edge.kind is Kind.HEAD else None
+    return Switch(edge.layer, edge.kind, edge.head, edge.query, key, edge.expert, on)
 
 
 SWITCHES = {

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from density.edges import by_kind, composition, entries, kept_edges, strongest
-from density.graph import Edge, Kind, full_edge_count
+from density.graph import Edge, Kind
 from density.importance import Importances, run_whole
 from density.reading import importance_bytes
 from density.reading import read as read_text
 from density.traces import Traces, edge_budget
 from tests.tiny import CASES, lettered, random_ids, tiny
+from tests.traced import full_edge_count
 
 NONE = -math.inf
 

@@ -74,13 +74,6 @@ def load_tokenizer(folder: Path, config: PreTrainedConfig) -> Tokenizer:
     return used_safely(loaded, str(folder))
 
 
-def read_tokenizer_file(path: Path) -> Tokenizer:
-    """The tokenizer in one ``tokenizer.json``, likewise."""
-    with unread_explained(path.parent):
-        loaded = PreTrainedTokenizerFast(tokenizer_file=str(path))
-    return used_safely(loaded, str(path.parent))
-
-
 @contextmanager
 def unread_explained(folder: Path) -> Iterator[None]:
     """Turns whatever reading a tokenizer raises into our error."""

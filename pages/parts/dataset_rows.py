@@ -13,7 +13,7 @@ from pages.parts import datasets
 from pages.parts.page import KEPT, literal, sentence
 
 COLUMNS = (
-    *("text_id", "theme", "pair", "model", "position", "added"),
+    *("text_id", "pair", "model", "position", "added"),
     *(name for name in MEASURES if name != "frequency"),
 )
 

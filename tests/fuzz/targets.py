@@ -144,9 +144,14 @@ def config_seeds() -> list[bytes]:
 
 
 def parse_tokenizer(data: bytes) -> None:
-    from density.models.tokenizer import read_tokenizer_file
+    from transformers import PreTrainedTokenizerFast
 
-    tokenizer = read_tokenizer_file(file("tokenizer/tokenizer.json", data))
+    from density.models.tokenizer import unread_explained, used_safely
+
+    path = file("tokenizer/tokenizer.json", data)
+    with unread_explained(path.parent):
+        loaded = PreTrainedTokenizerFast(tokenizer_file=str(path))
+    tokenizer = used_safely(loaded, str(path.parent))
     ids = tokenizer("The cat's 19 hats;\n  ça va?")["input_ids"]
     assert len(ids) < 100_000
     assert isinstance(tokenizer.decode(ids), str)
