@@ -1,6 +1,5 @@
 """What the papers report, held against datasets: claims with their verdicts, figures, and one report to take home."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +68,7 @@ def find(folders: tuple[str, ...], files: tuple[tuple[tuple[str, int], ...], ...
 def show_overview(found: "Findings") -> None:
     """What there is, and how many numbers came out how."""
     from density.findings.document import CAVEAT
+    from density.findings.verdicts import counted_verdicts
 
     for part in found.tables.parts:
         counts = ", ".join(
@@ -78,7 +78,7 @@ def show_overview(found: "Findings") -> None:
         )
         unfinished = "" if part.whole else f"; unfinished, of {part.settings['texts']:,} texts"
         st.caption(literal(f"{part.name}: {counts}{unfinished}."))
-    verdicts = Counter(check.verdict.value for claim in found.claims for check in claim.checks)
+    verdicts = counted_verdicts(check for claim in found.claims for check in claim.checks)
     for place, (verdict, definition) in zip(st.columns(len(VERDICT_HELP)), VERDICT_HELP.items(), strict=True):
         place.metric(sentence(verdict), verdicts[verdict], help=definition)
     st.caption(CAVEAT)

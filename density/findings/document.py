@@ -10,7 +10,7 @@ from density.export import versions
 from density.findings.claims import claims
 from density.findings.data import Part, Tables, command, load_tables, with_frequencies
 from density.findings.figures import Figure, figures
-from density.findings.verdicts import Check, Claim, Verdict
+from density.findings.verdicts import Check, Claim
 from density.frequency import Frequencies, frequencies, parse_languages
 from density.models.errors import UnknownModel
 from density.models.loading import open_tokenizer
@@ -124,9 +124,3 @@ def check_json(check: Check, labels: Mapping[str, str]) -> dict[str, Any]:
 def estimate_json(found: Estimate) -> dict[str, Any]:
     """A number with its interval."""
     return {"value": found.value, "low": found.low, "high": found.high, "predictions": found.n, "texts": found.groups}
-
-
-def counted_verdicts(document: Mapping[str, Any]) -> dict[str, int]:
-    """How many checks came out how."""
-    found = [check["verdict"] for claim in document["claims"] for check in claim["checks"]]
-    return {kind.value: found.count(kind.value) for kind in Verdict}

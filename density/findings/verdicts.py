@@ -1,5 +1,6 @@
 """What is said of a claim: a number held against a bound, its verdict, and the sentence that tells it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -124,9 +125,14 @@ class Claim:
         """How many checks came out how, in words."""
         if not self.checks:
             return f"cannot tell: {self.why}"
-        found = [check.verdict for check in self.checks]
-        counted = [f"{found.count(kind)} {kind}" for kind in Verdict if kind in found]
-        return found[0].value if len(set(found)) == 1 else ", ".join(counted)
+        counted = {kind: count for kind, count in counted_verdicts(self.checks).items() if count}
+        return next(iter(counted)) if len(counted) == 1 else ", ".join(f"{n} {kind}" for kind, n in counted.items())
+
+
+def counted_verdicts(checks: Iterable[Check]) -> dict[str, int]:
+    """How many checks came out how."""
+    found = [check.verdict for check in checks]
+    return {kind.value: found.count(kind) for kind in Verdict}
 
 
 def written(found: Estimate, unit: Unit = Unit.SHARE) -> str:
