@@ -176,7 +176,7 @@ def test_rarity_is_of_the_token_predicted_and_of_the_one_that_came_apart(tmp_pat
     (claim,) = (one for one in claims(tables) if one.name == "rarity")
     predicted, came, *others = claim.checks
     assert (predicted.verdict, came.verdict) == (Verdict.SUPPORTED, Verdict.CONTRADICTED)
-    assert "context length held fixed" in predicted.what and "Without holding it fixed" in predicted.beside
+    assert "context length held fixed" in predicted.aside and "Without holding it fixed" in predicted.beside
     assert [check.sentence for check in others] == ["Cannot tell: its tokenizer is elsewhere."] * 2
     assert {"density-frequency-likeliest", "density-frequency-came"} <= {one.name for one in assess(tables).figures}
 
@@ -216,7 +216,7 @@ def test_what_context_length_alone_does_is_no_agreement_and_no_uncertainty(tmp_p
     (agree,) = asked.shared(tables).checks
     assert agree.verdict == Verdict.CANNOT_TELL and "Without holding it fixed: 0.9" in agree.beside
     density = asked.uncertain(tables).checks[1]
-    assert density.verdict == Verdict.CANNOT_TELL and "context length held fixed" in density.what
+    assert density.verdict == Verdict.CANNOT_TELL and "context length held fixed" in density.aside
     everything, given_length = asked.varied(tables).checks[:2]
     assert (everything.verdict, given_length.verdict) == (Verdict.SUPPORTED, Verdict.CONTRADICTED)
 

@@ -74,9 +74,9 @@ def varied(tables: Tables) -> Claim:
         size = rows["density"].clip(lower=SMALLEST)
         usual = size.groupby(length_power(rows["position"])).transform("median")
         words = "90th over 10th percentile of density"
-        for said, values in ((words, size), (f"{words}, each over the median at its context length,", size / usual)):
+        for aside, values in (("", size), ("each over the median at its context length", size / usual)):
             estimate = bootstrapped(values.to_numpy(float)[:, None], spread, rows["group"].tolist(), 0)
-            checks.append(Check(model, said, estimate, 2.0, unit=Unit.RATIO))
+            checks.append(Check(model, words, estimate, 2.0, unit=Unit.RATIO, aside=aside))
     return Claim(
         "varied",
         "Density varies with the input: some predictions are sparse, others dense",
@@ -203,11 +203,11 @@ def unlooked(tables: Tables, model: str) -> str:
 def length_fixed(model: str, words: str, rows: pd.DataFrame, x: pd.Series, column: str, why: str = "") -> Check:
     """A correlation of ``x`` with a column that should be above 0, context length held fixed where it differs."""
     given = ["position"] if rows["position"].nunique() > 1 else []
-    found, beside = rho(rows, x, column, given), ""
+    found, beside, aside = rho(rows, x, column, given), "", ""
     if given:
-        words = f"{words}, context length held fixed,"
+        aside = "context length held fixed"
         beside = f"Without holding it fixed: {written(rho(rows, x, column), Unit.CORRELATION)}."
-    return Check(model, words, found, 0.0, unit=Unit.CORRELATION, why=why, beside=beside)
+    return Check(model, words, found, 0.0, unit=Unit.CORRELATION, why=why, beside=beside, aside=aside)
 
 
 def eased(tables: Tables) -> Claim:
@@ -248,8 +248,8 @@ def uncertain(tables: Tables) -> Claim:
     checks = []
     for model in tables.models:
         swept, rows = tables.of(tables.swept, model), tables.of(tables.measured, model)
-        for some, column, name in ((swept, "auc_log10", "AUC-TV, log axis,"), (rows, "density", "density")):
-            words = f"correlation of entropy with {name.rstrip(',')}"
+        for some, column, name in ((swept, "auc_log10", "AUC-TV, log axis"), (rows, "density", "density")):
+            words = f"correlation of entropy with {name}"
             checks.append(length_fixed(model, words, some, some["entropy"], column, unswept(some)))
     return Claim(
         "uncertainty",
@@ -269,10 +269,9 @@ def early(tables: Tables) -> Claim:
         half = shares(rows, "curve_edges_quarter_1") + shares(rows, "curve_edges_quarter_2")
         for size in (SMALL, CONSTRUCTED):
             beyond = half[:, place(size)] - half[:, -1]
-            words = (
-                f"share of edges in the first half of the layers at a size of {percent(size)}, less that of all edges,"
-            )
-            checks.append(Check(model, words, mean_along(rows, beyond), 0.0, why=unswept(rows)))
+            words = f"share of edges in the first half of the layers at a size of {percent(size)}"
+            aside = "less that of all edges"
+            checks.append(Check(model, words, mean_along(rows, beyond), 0.0, why=unswept(rows), aside=aside))
     return Claim(
         "early layers",
         "Small traces sit in early layers",
@@ -291,8 +290,10 @@ def late(tables: Tables) -> Claim:
         rows = tables.of(tables.swept, model)
         earlier = covered(rows, "curve_edges_mlp") - covered(rows, "curve_edges_head")
         for size in (SMALL, CONSTRUCTED):
-            words = f"share of all MLP edges in the trace of size {percent(size)}, less that of all heads' edges,"
-            checks.append(Check(model, words, mean_along(rows, earlier[:, place(size)]), 0.0, why=unswept(rows)))
+            words = f"share of all MLP edges in the trace of size {percent(size)}"
+            aside = "less that of all heads' edges"
+            estimate = mean_along(rows, earlier[:, place(size)])
+            checks.append(Check(model, words, estimate, 0.0, why=unswept(rows), aside=aside))
     return Claim(
         "attention late",
         "Attention comes late",
@@ -310,11 +311,10 @@ def unigrams(tables: Tables) -> Claim:
         rows = tables.of(tables.swept, model)
         why = unswept(rows) or unlooked(tables, model)
         for size in (SMALL, CONSTRUCTED):
-            words = (
-                f"Zipf frequency of the likeliest token of the trace of size {percent(size)}, less the full model's,"
-            )
+            words = f"Zipf frequency of the likeliest token of the trace of size {percent(size)}"
+            aside = "less the full model's"
             estimate = None if why else mean_along(rows, along(rows, "curve_zipf")[:, place(size)] - rows["top_zipf"])
-            checks.append(Check(model, words, estimate, 0.0, unit=Unit.ZIPF, why=why))
+            checks.append(Check(model, words, estimate, 0.0, unit=Unit.ZIPF, why=why, aside=aside))
     return Claim(
         "unigrams",
         "Small traces hold unigram statistics",
@@ -335,10 +335,9 @@ def chosen(tables: Tables) -> Claim:
         gain = difference(rows, "curve_random_total_variation")
         for name, (start, end, _) in PHASES.items():
             inside = (place(start) <= STEPS) & (place(end) >= STEPS) & (GRID < 1)
-            words = f"total variation of the random control, less the trace's, mean over sizes of {name},"
-            checks.append(
-                Check(model, words, mean_along(rows, row_means(gain[:, inside])), 0.0, why=uncontrolled(rows))
-            )
+            words, aside = "total variation of the random control", f"less the trace's, mean over sizes of {name}"
+            estimate = mean_along(rows, row_means(gain[:, inside]))
+            checks.append(Check(model, words, estimate, 0.0, why=uncontrolled(rows), aside=aside))
     return Claim(
         "better than random",
         "A trace does better than as many random edges",
@@ -355,8 +354,8 @@ def needed(tables: Tables) -> Claim:
     for model in tables.models:
         rows = with_controls(tables.of(tables.swept, model))
         worse = difference(rows, "curve_complement_total_variation")[:, place(MINOR)]
-        words = f"total variation of the complement, less the trace's, at a size of {percent(MINOR)},"
-        checks.append(Check(model, words, mean_along(rows, worse), 0.0, why=uncontrolled(rows)))
+        words, aside = "total variation of the complement", f"less the trace's, at a size of {percent(MINOR)}"
+        checks.append(Check(model, words, mean_along(rows, worse), 0.0, why=uncontrolled(rows), aside=aside))
     return Claim(
         "complement worse",
         "The complement of a trace does worse than the trace",

@@ -111,7 +111,7 @@ def check_json(check: Check, labels: Mapping[str, str]) -> dict[str, Any]:
     """A check; its numbers are null where there are none."""
     return {
         "model": " and ".join(labels[name] for name in check.models),
-        "what": check.what.rstrip(","),
+        "what": check.words,
         "unit": check.unit.value,
         "claimed": "above" if check.above else "below",
         "bound": check.bound,

@@ -45,6 +45,7 @@ class Check:
         why: Why there is no estimate, or no interval.
         beside: One more measured thing, in a sentence.
         pair: The two models, if it is about two.
+        aside: What is to be known of the number besides, in words.
     """
 
     model: str
@@ -56,11 +57,17 @@ class Check:
     why: str = ""
     beside: str = ""
     pair: tuple[str, ...] = ()
+    aside: str = ""
 
     @property
     def models(self) -> tuple[str, ...]:
         """Whom it is about: one, or two."""
         return self.pair or (self.model,)
+
+    @property
+    def words(self) -> str:
+        """The number in all its words."""
+        return f"{self.what}, {self.aside}" if self.aside else self.what
 
     @property
     def verdict(self) -> Verdict:
@@ -79,9 +86,10 @@ class Check:
         counted = f"{found.n:,} predictions of {found.groups:,} texts"
         if found.n == found.groups:
             counted = f"{found.groups:,} texts"
+        said = f"{self.words}{',' if self.aside else ''} is {write(found.value)}"
         if found.low is None or found.high is None:
-            return f"Cannot tell: {self.what} is {write(found.value)}, without an interval ({too_few(found)})."
-        said = f"{self.what} is {write(found.value)} ({write(found.low)} to {write(found.high)}; {counted})"
+            return f"Cannot tell: {said}, without an interval ({too_few(found)})."
+        said = f"{said} ({write(found.low)} to {write(found.high)}; {counted})"
         side = "above" if found.low > self.bound else "below"
         match self.verdict:
             case Verdict.CANNOT_TELL:
