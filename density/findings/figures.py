@@ -23,11 +23,11 @@ RUNS = {
 }
 RECOVERIES = (
     (
-        *("curve_nucleus_recovered", "nucleus", "Nucleus recovered", 100.0),
+        *("curve_nucleus_recovered", "nucleus", "nucleus recovered", 100.0),
         "Mean of the largest k for which the k% nuclei of trace and full model are the same list of tokens",
     ),
     (
-        *("curve_top_token_agrees", "top-token", "Likeliest token kept", 1.0),
+        *("curve_top_token_agrees", "top-token", "likeliest token kept", 1.0),
         "Share of predictions whose trace has the full model's likeliest token",
     ),
 )
@@ -84,7 +84,7 @@ def of_model(tables: Tables, model: str) -> Iterator[Figure]:
     swept, rows = tables.of(tables.swept, model), tables.of(tables.measured, model)
     if len(swept):
         yield from of_sweep(swept, model)
-    yield distribution(rows, "density", f"Density at fidelity {tables.fidelity:.0%}", model)
+    yield distribution(rows, "density", f"density at fidelity {tables.fidelity:.0%}", model)
     if len(swept):
         yield against(
             swept, "entropy", "auc_log10", ("entropy", "entropy, nats"), ("auc-tv", "AUC-TV, log axis"), model
@@ -112,7 +112,8 @@ def of_sweep(swept: pd.DataFrame, model: str) -> Iterator[Figure]:
     yield distribution(swept, "auc_linear", "AUC-TV, linear", model)
     for column, name, said, whole, meaning in RECOVERIES:
         frame = along_frame(swept, along(swept, column) / whole)
-        yield Figure(name, f"{said} against size", f"{meaning}. {bands} {count}", model, frame, draw_recovery(said))
+        title = f"{begun(said)} against size"
+        yield Figure(name, title, f"{meaning}. {bands} {count}", model, frame, draw_recovery(said))
     for name, by, parts, colours in (
         ("kinds", "kind", KINDS, list(KIND_COLOURS.values())),
         ("depths", "quarter of the layers", QUARTERS, DEPTH_COLOURS),
@@ -166,14 +167,19 @@ def parts_frame(swept: pd.DataFrame, parts: Mapping[str, str]) -> pd.DataFrame:
     return pd.concat(made, ignore_index=True)
 
 
-def distribution(rows: pd.DataFrame, column: str, title: str, model: str) -> Figure:
+def begun(words: str) -> str:
+    """Words as a title."""
+    return words[:1].upper() + words[1:]
+
+
+def distribution(rows: pd.DataFrame, column: str, said: str, model: str) -> Figure:
     """How many predictions have which value, in steps of `STEP`."""
     edges = np.round(np.arange(0, 1 + STEP / 2, STEP), 6)
     counts, _ = np.histogram(rows[column], edges)
     frame = pd.DataFrame({"start": edges[:-1], "end": edges[1:], "predictions": counts})
-    caption = f"Predictions by {title[0].lower() + title[1:] if title[1:2].islower() else title}."
-    said = f"{caption} Mean {written(mean_of(rows, column))}. {counted(rows)}."
-    return Figure(f"distribution-{column.replace('_', '-')}", title, said, model, frame, draw_distribution(title))
+    caption = f"Predictions by {said}. Mean {written(mean_of(rows, column))}. {counted(rows)}."
+    name, title = f"distribution-{column.replace('_', '-')}", begun(said)
+    return Figure(name, title, caption, model, frame, draw_distribution(title))
 
 
 def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tuple[str, str], model: str) -> Figure:
@@ -196,7 +202,7 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
     said = (
         f"A point a prediction; the line is the median of all pairs' slopes (Theil-Sen). {together} {counted(known)}."
     )
-    title = f"{up[1][0].upper()}{up[1][1:]} against {across[1][0].lower() + across[1][1:]}".replace("zipf", "Zipf")
+    title = f"{begun(up[1])} against {across[1]}"
     return Figure(f"{up[0]}-{across[0]}", title, said + drawn, model, frame, draw_against(across[1], up[1]))
 
 
@@ -279,9 +285,7 @@ def draw_recovery(title: str) -> Draw:
 
     def draw(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
         low = float(frame["size"].min())
-        drawn = banded(
-            frame, low, True, alt.value(RUN_COLOURS["trace"]), title[0].lower() + title[1:].split(" against")[0]
-        )
+        drawn = banded(frame, low, True, alt.value(RUN_COLOURS["trace"]), title)
         return layered(*phases(low, True, dark), *drawn, height=HEIGHT)
 
     return draw
