@@ -158,7 +158,7 @@ def what_if(
     layers = range(reading.model.decoder.layers)
     off, on = differences(base, switched, layers), differences(switched, base, layers)
     drawn = range(draws if 0 < off < trace.edges else 0)
-    dropped = (KeepDropped(base, random_edges(base, layers, off, seed + draw)) for draw in drawn)
+    dropped = (KeepDropped(base, drawn_edges(base, layers, off, seed + draw)) for draw in drawn)
     keeps: Iterator[Keep] = chain((base, switched), dropped)
     replayed = []
     while batch := list(islice(keeps, reading.fitting(trace.position + 1))):
@@ -206,7 +206,7 @@ def differences(one: Keep, other: Keep, layers: range) -> int:
     return total
 
 
-def random_edges(keep: Keep, layers: range, count: int, seed: int) -> dict[int, Tensor]:
+def drawn_edges(keep: Keep, layers: range, count: int, seed: int) -> dict[int, Tensor]:
     """``count`` of the edges that ``keep`` keeps, drawn at random: by layer, their numbers among that layer's masks."""
     kept = {layer: flattened(keep.layer(layer)).nonzero()[:, 0] for layer in layers}
     total = sum(len(numbers) for numbers in kept.values())
