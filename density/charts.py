@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from density.colours import CAME_COLOUR, DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, words
+from density.colours import CAME_COLOUR, DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, ink_on
 from density.graph import quarter_of
 from density.view import percent, visible
 
@@ -42,7 +42,7 @@ def compare_chart(
             "run": name,
             "probability": token[key],
             "shown": "" if token[key] is None else "<0.1%" if 0 < token[key] < 0.0005 else f"{token[key]:.1%}",
-            "ink": CAME_COLOUR if token["id"] == came else words(dark),
+            "ink": CAME_COLOUR if token["id"] == came else ink_on(dark),
             "first": key == next(iter(series)),
         }
         for rank, token in enumerate(tokens, 1)
@@ -65,7 +65,7 @@ def compare_chart(
         yOffset=offset, color=alt.Color("run:N", scale=scale, legend=alt.Legend(orient="top", title=None))
     )
     shares = base.mark_text(align="left", dx=6, fontSize=11).encode(
-        yOffset=offset, text="shown:N", color=alt.value(words(dark))
+        yOffset=offset, text="shown:N", color=alt.value(ink_on(dark))
     )
     labels = base.transform_filter("datum.first").mark_text(align="right", dx=-8, limit=110, fontSize=13)
     labels = labels.encode(x=alt.value(0), text="token:N", color=alt.Color("ink:N", scale=None))
@@ -127,8 +127,8 @@ def curve_chart(
     drawn.append(lines.mark_point(filled=True, size=45, opacity=1).encode(shape=shape))
     wanted = alt.Chart(alt.Data(values=[{"fidelity": fidelity, "label": f"asked: {fidelity:.0%}"}])).encode(y=y)
     marks = (
-        wanted.mark_rule(strokeDash=[5, 4], color=words(dark), opacity=0.7),
-        wanted.mark_text(align="left", baseline="bottom", dx=5, dy=-3, color=words(dark)).encode(
+        wanted.mark_rule(strokeDash=[5, 4], color=ink_on(dark), opacity=0.7),
+        wanted.mark_text(align="left", baseline="bottom", dx=5, dy=-3, color=ink_on(dark)).encode(
             x=alt.value(0), text="label:N"
         ),
     )
@@ -164,9 +164,9 @@ def size_rule(size: float, low: float, log: bool, dark: bool) -> list[alt.Chart]
     inner = size > 10 ** (math.log10(low) / 4) if log else size > 0.75
     base = alt.Chart(alt.Data(values=[{"size": size, "label": f"shown: {percent(size)}"}]))
     base = base.encode(x=size_axis("size:Q", low, log))
-    text = base.mark_text(align="right" if inner else "left", baseline="bottom", dy=-4, color=words(dark))
+    text = base.mark_text(align="right" if inner else "left", baseline="bottom", dy=-4, color=ink_on(dark))
     return [
-        base.mark_rule(color=words(dark), strokeWidth=1.5),
+        base.mark_rule(color=ink_on(dark), strokeWidth=1.5),
         text.encode(y=alt.value(0), text="label:N"),
     ]
 
@@ -184,11 +184,11 @@ def phases(low: float, log: bool, dark: bool, below: bool = False) -> list[alt.C
         for name, (start, end, shade) in PHASES.items()
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=size_axis("start:Q", low, log))
-    bands = base.mark_rect(color=words(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
+    bands = base.mark_rect(color=ink_on(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
     side: dict[str, Any] = (
         {"baseline": "bottom", "dy": -5, "y": "height"} if below else {"baseline": "top", "dy": 5, "y": 0}
     )
-    names = base.mark_text(align="left", dx=6, fontStyle="italic", color=words(dark), opacity=0.75, **side)
+    names = base.mark_text(align="left", dx=6, fontStyle="italic", color=ink_on(dark), opacity=0.75, **side)
     return [bands, names.encode(text="name:N")]
 
 
@@ -315,6 +315,6 @@ def sources_chart(
         ],
     )
     bars = base.mark_bar(cornerRadiusEnd=2, color=KIND_COLOURS["head"])
-    labels = base.mark_text(align="right", dx=-8, limit=110, fontSize=12, color=words(dark))
+    labels = base.mark_text(align="right", dx=-8, limit=110, fontSize=12, color=ink_on(dark))
     labels = labels.encode(x=alt.value(0), text="token:N")
     return named_rows(bars, labels, height=20 * len(rows))

@@ -70,6 +70,6 @@ def legend() -> dict[str, Any]:
     return {"colours": list(SCALE), "ticks": [[share, f"{share:.0%}"] for share in TICKS]}
 
 
-def words(dark: bool) -> str:
-    """The colour to write with, and of rules."""
+def ink_on(dark: bool) -> str:
+    """The colour to write with, and of rules, on a ``dark`` page or a light one."""
     return "#e4e6e7" if dark else "#23272b"

@@ -6,7 +6,7 @@ import altair as alt
 
 from density.agreement import Shared, both
 from density.charts import layered
-from density.colours import RUN_COLOURS, words
+from density.colours import RUN_COLOURS, ink_on
 from density.view import percent, visible
 
 LONGEST_NAME = 60
@@ -60,7 +60,7 @@ def against_chart(
         ],
     )
     return layered(
-        same.mark_line(strokeDash=[5, 4], strokeWidth=1, color=words(dark), opacity=0.6),
+        same.mark_line(strokeDash=[5, 4], strokeWidth=1, color=ink_on(dark), opacity=0.6),
         dots.mark_circle(size=55, opacity=0.6, color=RUN_COLOURS["trace"]),
         height=380,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from density.charts import layered, size_axis
-from density.colours import RUN_COLOURS, words
+from density.colours import RUN_COLOURS, ink_on
 from density.lengths import Bin, Trends
 from density.measures import MEASURES, NATS_SCALE
 from density.statistics import Estimate
@@ -90,7 +90,7 @@ def growth_chart(
         mark = alt.Chart(alt.Data(values=[{"length": enough}])).encode(
             x=length_axis([step["length"] for step in steps])
         )
-        drawn.insert(0, mark.mark_rule(strokeDash=[5, 4], color=words(dark), opacity=0.7))
+        drawn.insert(0, mark.mark_rule(strokeDash=[5, 4], color=ink_on(dark), opacity=0.7))
     return layered(*drawn, height=230)
 
 
@@ -179,7 +179,7 @@ def trends_chart(trends: Trends, dark: bool = False) -> alt.LayerChart:
     )
     drawn = [base.mark_bar(color=MODEL_COLOUR, stroke="#16191c" if dark else "#fcfcfb")]
     zero = alt.Chart(alt.Data(values=[{"start": 0}])).encode(x=x)
-    drawn.append(zero.mark_rule(color=words(dark), opacity=0.6))
+    drawn.append(zero.mark_rule(color=ink_on(dark), opacity=0.6))
     return layered(*drawn, *mean_marks(trends.mean, dark), height=240)
 
 
@@ -194,8 +194,8 @@ def mean_marks(mean: Estimate, dark: bool) -> list[alt.Chart]:
     if mean.value is None:
         return []
     base = alt.Chart(alt.Data(values=[{"start": mean.value, "low": mean.low, "high": mean.high}]))
-    marks = [base.mark_rule(strokeDash=[5, 4], strokeWidth=2, color=words(dark)).encode(x=rho_axis("start:Q"))]
+    marks = [base.mark_rule(strokeDash=[5, 4], strokeWidth=2, color=ink_on(dark)).encode(x=rho_axis("start:Q"))]
     if mean.low is not None:
-        band = base.mark_rect(color=words(dark), opacity=0.15)
+        band = base.mark_rect(color=ink_on(dark), opacity=0.15)
         marks.insert(0, band.encode(x=rho_axis("low:Q"), x2="high:Q"))
     return marks

@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from density.charts import layered
-from density.colours import RUN_COLOURS, words
+from density.colours import RUN_COLOURS, ink_on
 from density.measures import MEASURES, NATS
 from density.rare import PREDICTORS, Relation, complete
 from density.view import visible
@@ -65,5 +65,5 @@ def scatter_chart(
         return layered(points, height=340)
     ends = [float(known[predictor].min()), float(known[predictor].max())]
     line = [{"x": at, "y": found.intercept + found.slope * at} for at in ends]
-    trend = alt.Chart(alt.Data(values=line)).mark_line(color=words(dark), strokeWidth=2, clip=True).encode(x=x, y=y)
+    trend = alt.Chart(alt.Data(values=line)).mark_line(color=ink_on(dark), strokeWidth=2, clip=True).encode(x=x, y=y)
     return layered(points, trend, height=340)

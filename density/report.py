@@ -59,7 +59,7 @@ def report(
         *(explored(document, found) if found else ()),
         section("Settings", rows([{name: document[name] for name in SETTINGS}]) + rows([document["versions"]])),
         section("How exactly this is the model", rows([document["health"]])),
-        section("To repeat it", f"<pre>{words(python_lines(document, found))}</pre>"),
+        section("To repeat it", f"<pre>{escaped(python_lines(document, found))}</pre>"),
         section("What the numbers mean", meanings(definitions or {})),
     ]
     title = f"Density of a text, {visible(document['model'])}"
@@ -85,7 +85,7 @@ def page(title: str, lead: str, parts: Iterable[str], style: str = "") -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
         f"<style>{STYLE}{heatmap.STYLE}{style}</style></head>"
-        f"<body><h1>{words(title)}</h1><p>{escape(lead)}</p>{''.join(parts)}</body></html>\n"
+        f"<body><h1>{escaped(title)}</h1><p>{escape(lead)}</p>{''.join(parts)}</body></html>\n"
     )
 
 
@@ -94,7 +94,7 @@ def section(title: str, body: str) -> str:
     return f"<h2>{escape(title)}</h2>{body}" if body else ""
 
 
-def words(text: object) -> str:
+def escaped(text: object) -> str:
     """Anything as HTML that shows it as it is; a number with six figures."""
     return f"<bdi>{escape(f'{text:.6g}' if isinstance(text, float) else str(text))}</bdi>"
 
@@ -114,8 +114,8 @@ def field(value: object) -> str:
         return "<td></td>"
     if isinstance(value, str):
         shown = "".join(mark or piece for piece, mark in marked(value))
-        return f'<td class="word">{words(shown)}</td>'
-    return f"<td>{words(value)}</td>"
+        return f'<td class="word">{escaped(shown)}</td>'
+    return f"<td>{escaped(value)}</td>"
 
 
 def likeliest(predictions: Iterable[Mapping[str, Any]]) -> str:
@@ -145,7 +145,7 @@ def explored(document: Mapping[str, Any], found: Mapping[str, Any]) -> Iterable[
     yield section(f"The prediction after “{visible(prediction['context_token'])}”", rows([numbers]))
     for title, chart in charts(document, found).items():
         yield section(title, inline(svg(chart()), title))
-    yield section("Circuit", f"<p>{words(describe(found))}</p>{inline(svg(circuit_chart(found)), 'circuit')}")
+    yield section("Circuit", f"<p>{escaped(describe(found))}</p>{inline(svg(circuit_chart(found)), 'circuit')}")
 
 
 def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Callable[[], alt.TopLevelMixin]]:
@@ -188,7 +188,9 @@ def inline(drawing: str, title: str) -> str:
 
 def meanings(definitions: Mapping[str, str]) -> str:
     """A list of definitions."""
-    listed = (f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{words(text)}</dd>" for name, text in definitions.items())
+    listed = (
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escaped(text)}</dd>" for name, text in definitions.items()
+    )
     return f"<dl>{''.join(listed)}</dl>" if definitions else ""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from density.charts import layered, phases, size_axis
-from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, tint, words
+from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, ink_on, tint
 from density.findings.data import GRID, Tables, along
 from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
 from density.findings.verdicts import Claim, Unit, written
@@ -311,7 +311,7 @@ def draw_distribution(title: str) -> Draw:
         shades = frame.assign(colour=[tint(middle) for middle in (frame["start"] + frame["end"]) / 2])
         axis = alt.Axis(format="%", tickCount=5, grid=False)
         x = alt.X("start:Q", title=title, scale=alt.Scale(domain=[0, 1], nice=False), axis=axis)
-        bars = alt.Chart(data(shades.assign(zero=0))).mark_rect(stroke=words(dark), strokeWidth=0.3)
+        bars = alt.Chart(data(shades.assign(zero=0))).mark_rect(stroke=ink_on(dark), strokeWidth=0.3)
         bars = bars.encode(
             x=x,
             x2="end:Q",
@@ -337,7 +337,7 @@ def draw_against(across: str, up: str) -> Draw:
         line = base.transform_filter("datum.part == 'trend'")
         return layered(
             points.mark_circle(size=22, opacity=0.45, color=RUN_COLOURS["trace"], aria=False),
-            line.mark_line(strokeWidth=2, color=words(dark)),
+            line.mark_line(strokeWidth=2, color=ink_on(dark)),
             height=HEIGHT,
         )
 
@@ -378,8 +378,8 @@ def draw_matrix(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
     )
     drawn = layered(
         cells,
-        base.mark_text(dy=-7, fontSize=15, color=words(dark)).encode(text="label:N"),
-        base.mark_text(dy=10, fontSize=11, color=words(dark)).encode(text="interval:N"),
+        base.mark_text(dy=-7, fontSize=15, color=ink_on(dark)).encode(text="label:N"),
+        base.mark_text(dy=10, fontSize=11, color=ink_on(dark)).encode(text="interval:N"),
         height=60 + 60 * frame["one"].nunique(),
     )
     # Names are drawn wider than they are measured.

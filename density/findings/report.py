@@ -9,7 +9,7 @@ from typing import Any
 from density.files import write_whole
 from density.findings.document import CAVEAT, Findings
 from density.findings.figures import HEIGHT, WIDTH, Figure
-from density.report import inline, page, rows, section, words
+from density.report import escaped, inline, page, rows, section
 from density.takehome import png, svg
 
 TITLE = "Computation density of a corpus: the papers' claims"
@@ -38,7 +38,7 @@ def report(findings: Findings) -> str:
     document = findings.document()
     parts = [
         section("At a glance", overview(document)),
-        section("Claims", "".join(claim(one) for one in document["claims"]) + f"<p>{words(SOURCES)}</p>"),
+        section("Claims", "".join(claim(one) for one in document["claims"]) + f"<p>{escaped(SOURCES)}</p>"),
         *(section(title, drawings(some)) for title, some in by_model(findings)),
         section("Data", made_from(document)),
     ]
@@ -53,11 +53,13 @@ def overview(document: Mapping[str, Any]) -> str:
 
 def claim(one: Mapping[str, Any]) -> str:
     """A claim: what is reported, how it is decided, and what came out for each model."""
-    found = "".join(f"<li><b>{words(check['model'])}</b>: {words(check['sentence'])}</li>" for check in one["checks"])
-    listed = f"<ul>{found}</ul>" if found else f"<p>{words(one['headline'].capitalize())}.</p>"
+    found = "".join(
+        f"<li><b>{escaped(check['model'])}</b>: {escaped(check['sentence'])}</li>" for check in one["checks"]
+    )
+    listed = f"<ul>{found}</ul>" if found else f"<p>{escaped(one['headline'].capitalize())}.</p>"
     return (
-        f'<h3>{words(one["words"])}</h3><div class="source">{words(one["source"])}</div>'
-        f'<div class="rule">{words(one["rule"])}</div>{listed}'
+        f'<h3>{escaped(one["words"])}</h3><div class="source">{escaped(one["source"])}</div>'
+        f'<div class="rule">{escaped(one["rule"])}</div>{listed}'
     )
 
 
@@ -74,7 +76,7 @@ def drawings(some: Iterable[Figure]) -> str:
     for figure in some:
         drawing = inline(svg(sized(figure)), figure.file)
         drawn.append(
-            f"<figure><h3>{words(figure.title)}</h3>{drawing}<figcaption>{words(figure.caption)}</figcaption></figure>"
+            f"<figure><h3>{escaped(figure.title)}</h3>{drawing}<figcaption>{escaped(figure.caption)}</figcaption></figure>"
         )
     return f'<div class="figures">{"".join(drawn)}</div>'
 
@@ -102,20 +104,20 @@ def made_from(document: Mapping[str, Any]) -> str:
         ]
         unfinished = "" if part["whole"] else UNFINISHED
         made_by = ", ".join(f"{name} {number}" for name, number in settings["versions"].items())
-        parts.append(f"<pre>{words(part['command'])}</pre>{unfinished}{rows(listed)}<p>{words(made_by)}</p>")
+        parts.append(f"<pre>{escaped(part['command'])}</pre>{unfinished}{rows(listed)}<p>{escaped(made_by)}</p>")
     names = [part["name"] for part in document["datasets"]]
     spoken = [] if document["languages"] in ("", "en") else ["--language", document["languages"]]
     command = shlex.join(["python", "-m", "density", "findings", *names, "--out", "findings.html", *spoken])
-    again = f"<p>And this page:</p><pre>{words(command)}</pre>{blind(document)}"
+    again = f"<p>And this page:</p><pre>{escaped(command)}</pre>{blind(document)}"
     used = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
-    return "".join(parts) + again + f"<p>{words(used)}</p>" + agreement(document)
+    return "".join(parts) + again + f"<p>{escaped(used)}</p>" + agreement(document)
 
 
 def blind(document: Mapping[str, Any]) -> str:
     """What was left out because it is of no text."""
     count = document["only_added_tokens"]
     said = f"{count} predictions that see only what the tokenizer puts before every text are in none of the numbers."
-    return f"<p>{words(said)}</p>" if count else ""
+    return f"<p>{escaped(said)}</p>" if count else ""
 
 
 def agreement(document: Mapping[str, Any]) -> str:

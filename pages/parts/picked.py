@@ -7,7 +7,7 @@ import altair as alt
 import streamlit as st
 
 from density.charts import FULL_AND_TRACE, compare_chart, layered
-from density.colours import KIND_COLOURS, words
+from density.colours import KIND_COLOURS, ink_on
 from density.layout import around, beside, state_name, switches_for
 from density.serving.jobs import Snapshot
 from density.serving.question import Question
@@ -219,7 +219,7 @@ def attention_chart(tokens: Sequence[str], attention: Sequence[float], key: int,
         tooltip=[alt.Tooltip("token:N"), alt.Tooltip("attention:Q", format=".3%")],
     )
     bars = base.mark_bar(cornerRadiusEnd=2, color=KIND_COLOURS["head"])
-    shown = base.mark_text(dy=-8, fontSize=12, color=words(dark)).encode(text="shown:N")
+    shown = base.mark_text(dy=-8, fontSize=12, color=ink_on(dark)).encode(text="shown:N")
     return layered(bars.encode(opacity=alt.Opacity("opacity:Q", scale=None)), shown, height=240)
 
 
