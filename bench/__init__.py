@@ -1,1 +1,4 @@
-"""Measurements of this machine: ``python -m bench.engine`` and ``python -m bench.page``."""
+"""Measurements of this machine: ``python -m bench.engine``, ``page``, ``corpus`` and ``soak``.
+
+``bench.examples`` measures the precomputed examples anew.
+"""

@@ -110,7 +110,7 @@ def columns_of(source: str) -> list[str]:
 
 
 def digest(texts: Iterable[Text]) -> str:
-    """The SHA-256 of the texts with their ids, themes and pairs, in their order."""
+    """The SHA-256 of the texts with all that is said of each, see `Text`, in their order."""
     lines = (json.dumps(astuple(text)) for text in texts)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
