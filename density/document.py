@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from density.errors import BadInput, shown
-from density.names import EXPLORE_SCHEMA, PRECISIONS, PROFILE_SCHEMA, TRACE_SCHEMA
-from density.serving.question import RULES
+from density.names import EXPLORE_SCHEMA, PRECISIONS, PROFILE_SCHEMA, RULES, TRACE_SCHEMA
 
 # Other files that are saved here, which hold no profile.
 OTHERS = {

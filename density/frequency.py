@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from density.errors import BadInput, UnsupportedModel
 from density.files import write_whole
 from density.home import home
-from density.serving.recent import Recent
+from density.recent import Recent
 from density.unigrams import Table, count
 
 # Part of the name of what is kept on disk: what was counted in another way is counted anew.

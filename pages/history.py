@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from density.serving.question import RULES
+from density.names import RULES
 from density.store import PROFILE, Entry, Store
 from density.view import marked
 from pages.parts import engine

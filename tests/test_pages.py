@@ -14,9 +14,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from density.measures import FREQUENCY, MEASURES, UNITS
-from density.names import PROFILE_SCHEMA
+from density.names import PROFILE_SCHEMA, RULES
 from density.serving.jobs import Snapshot, Status
-from density.serving.question import DEFAULT_MODEL, RULES, Question
+from density.serving.question import DEFAULT_MODEL, Question
 from pages.parts import engine, examples, heatmap, inputs, results
 from pages.parts.page import ASSETS, literal
 from tests.test_view import HOSTILE, document, prediction

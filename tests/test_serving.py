@@ -15,9 +15,10 @@ import density
 from density import document, importance, models, reading
 from density.errors import BadInput
 from density.models import checkpoint, loading
-from density.names import PROFILE_SCHEMA
+from density.names import PROFILE_SCHEMA, RULES
 from density.profile import parse_positions, profile
 from density.reading import REPLAY_BYTES
+from density.recent import Recent
 from density.search import check_fidelity
 from density.serving.estimate import REPLAYS_AGAIN, REPLAYS_FRESH, Speed
 from density.serving.jobs import Status
@@ -26,12 +27,10 @@ from density.serving.question import (
     FIDELITY_RANGE,
     LINK_CHARACTERS,
     POSITIONS,
-    RULES,
     Question,
     from_link,
     to_link,
 )
-from density.serving.recent import Recent
 from density.serving.service import Service
 from density.serving.shelf import Shelf
 from tests.test_view import HOSTILE
@@ -76,20 +75,26 @@ def loads_of(module, *names):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def modules():
+    """Every module of the package."""
+    return [
+        module.name for module in pkgutil.walk_packages(density.__path__, "density.") if "__main__" not in module.name
+    ]
+
+
 def test_the_engine_loads_no_streamlit():
-    names = [module.name for module in pkgutil.walk_packages(density.__path__, "density.")]
-    names.remove("density.__main__")
-    assert len(names) > 30
-    assert loads_of(", ".join(names), "streamlit") == "[]"
+    assert len(modules()) > 30
+    assert loads_of(", ".join(modules()), "streamlit") == "[]"
+
+
+def test_the_engine_loads_nothing_of_what_serves_it():
+    below = [name for name in modules() if not name.startswith("density.serving")]
+    assert loads_of(", ".join(below), "density.serving") == "[]"
 
 
 def test_a_question_and_a_view_load_no_engine():
-    assert (
-        loads_of(
-            "density.serving.question, density.view, density.serving.jobs, density.document", "torch", "transformers"
-        )
-        == "[]"
-    )
+    light = "density.serving.question, density.view, density.serving.jobs, density.document"
+    assert loads_of(light, "torch", "transformers") == "[]"
 
 
 def test_what_is_offered_is_what_the_engine_takes():

@@ -6,16 +6,11 @@ from dataclasses import dataclass, field
 
 from density.errors import shown
 from density.limits import limits
+from density.names import RULES
 from density.store import text_key
 
 # What the pages offer; a link with other values is told so.
 DEFAULT_MODEL = "smollm2-135m"
-RULES = {
-    "l1": "L1 norm of the write",
-    "l2": "L2 norm of the write",
-    "ifr": "proximity to the state (IFR)",
-    "projection": "projection on the state",
-}
 POSITIONS = {"all": "all", "last:16": "last 16", "last": "last"}
 SEARCHES = {"lattice": "search", "sweep": "full sweep"}
 FIDELITY_RANGE = (0.5, 0.99)

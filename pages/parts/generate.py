@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from density.names import RULES
 from density.serving.jobs import Snapshot, Status
-from density.serving.question import RULES, Question
+from density.serving.question import Question
 from density.view import percent, visible
 from pages.parts.asking import ask
 from pages.parts.heatmap import heatmap

@@ -8,13 +8,13 @@ import streamlit as st
 from density.document import MOST_BYTES
 from density.errors import DensityError
 from density.limits import limits
+from density.names import RULES
 from density.serving.question import (
     DEFAULT_MODEL,
     FIDELITY_RANGE,
     MOST_LINK_CHARACTERS,
     NOT_KEPT,
     POSITIONS,
-    RULES,
     SEARCHES,
     Question,
     from_link,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.errors import DensityError
-from density.serving.question import FIDELITY_RANGE, RULES, Question
+from density.names import RULES
+from density.serving.question import FIDELITY_RANGE, Question
 from pages.parts import datasets, rare_relation, shared_inputs
 from pages.parts.page import KEPT, literal, sentence
 

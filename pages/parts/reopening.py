@@ -7,7 +7,8 @@ import streamlit as st
 
 from density.document import parse_profile
 from density.errors import BadInput
-from density.serving.question import RULES, SEARCHES, Question, to_link
+from density.names import RULES
+from density.serving.question import SEARCHES, Question, to_link
 from density.view import percent
 from pages.parts.page import literal, sentence
 

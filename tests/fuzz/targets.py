@@ -233,7 +233,8 @@ def document_seeds() -> list[bytes]:
 
 def parse_link(data: bytes) -> None:
     from density.limits import limits
-    from density.serving.question import FIDELITY_RANGE, POSITIONS, RULES, Question, from_link, span, to_link
+    from density.names import RULES
+    from density.serving.question import FIDELITY_RANGE, POSITIONS, Question, from_link, span, to_link
 
     parameters = dict(parse_qsl(data.decode(errors="replace"), keep_blank_values=True, errors="replace"))
     found, complaints = from_link(parameters, lambda key: "a kept text" if key == "kept" else None)
