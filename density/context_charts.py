@@ -7,7 +7,7 @@ import altair as alt
 
 from density.charts import layered, size_axis
 from density.colours import RUN_COLOURS, ink_on
-from density.lengths import Bin, Trends
+from density.lengths import Bin, Correlations
 from density.measures import MEASURES, NATS_SCALE
 from density.statistics import Estimate
 from density.view import percent, visible
@@ -160,7 +160,7 @@ def bins_chart(bins: Sequence[Bin], title: str, nats: bool = False) -> alt.Layer
     )
 
 
-def trends_chart(trends: Trends, dark: bool = False) -> alt.LayerChart:
+def trends_chart(trends: Correlations, dark: bool = False) -> alt.LayerChart:
     """How many texts have which correlation, in steps of `BAR`; the mean with its interval, and no correlation."""
     steps = round(2 / BAR)
     counts = [0] * steps

@@ -56,7 +56,7 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
-class Trends:
+class Correlations:
     """All texts' correlations.
 
     Attributes:
@@ -116,7 +116,7 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
     ]
 
 
-def per_text(rows: Sequence[Row], measure: str = "density") -> Trends:
+def per_text(rows: Sequence[Row], measure: str = "density") -> Correlations:
     """The correlation of context length and measure in every text of one model's rows."""
     texts: dict[str, list[Row]] = {}
     for row in rows:
@@ -129,4 +129,4 @@ def per_text(rows: Sequence[Row], measure: str = "density") -> Trends:
         if np.isfinite(rho):
             found.append(Within(text_id, rho, len(members)))
     negative = sum(one.rho < 0 for one in found)
-    return Trends(tuple(found), mean([one.rho for one in found]), negative, len(texts) - len(found))
+    return Correlations(tuple(found), mean([one.rho for one in found]), negative, len(texts) - len(found))

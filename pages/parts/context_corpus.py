@@ -7,7 +7,7 @@ import streamlit as st
 
 from density.context_charts import bins_chart, trends_chart
 from density.errors import DensityError
-from density.lengths import FEWEST_PREDICTIONS, Trends, by_length, measured, per_text
+from density.lengths import FEWEST_PREDICTIONS, Correlations, by_length, measured, per_text
 from density.measures import MEASURES
 from pages.parts import shared_inputs
 from pages.parts.dataset_rows import ask_dataset, ask_measure, models_of, with_interval
@@ -58,7 +58,7 @@ def texts_of(rows: Sequence[Mapping[str, Any]]) -> set[str]:
     return {row["text_id"] for row in rows}
 
 
-def show_within(found: Trends) -> None:
+def show_within(found: Correlations) -> None:
     """The correlations of all texts: their mean, their distribution, and each."""
     if not found.texts:
         st.warning(f"No text has {FEWEST_PREDICTIONS} predictions; measure longer texts.")
