@@ -4,30 +4,39 @@ Only results go to standard output; progress and errors go to standard error. A 
 there and exits with 2 for a wrong call, 1 for anything else.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from density import export, models
+from density.corpus.command import corpus_command
 from density.errors import BadInput, DensityError
 from density.examine import examine, traces_asked
-from density.files import write_whole
+from density.findings.command import findings_command
 from density.health import check as check_model
 from density.health import check_reading, require_sound
 from density.health import load as load_model
 from density.profile import parse_positions, profile, resolve_position
 from density.reading import MAX_TOKENS, Reading, read
 from density.search import check_fidelity
+from density.tables import check_table, models_table, profile_table, trace_table
+from density.terminal import (
+    Device,
+    JsonPath,
+    MaxTokens,
+    Precision,
+    Rule,
+    Seed,
+    check_destination,
+    deliver,
+    notes,
+    number,
+    progress_bar,
+    whole_number,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -35,55 +44,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="How much of a language model does this prediction take? Density, traces and checks from the command line.",
 )
-notes = Console(stderr=True, highlight=False)
-
-
-class NotDelivered(DensityError):
-    """A result that cannot be written where it was to go."""
-
-
-def number(given: str | float) -> float:
-    """``given``, by a user or as a default, as a number; raises `BadInput` if it is none."""
-    try:
-        return float(given)
-    except ValueError:
-        raise BadInput(f"{given!r} is no number; write one such as 0.8.") from None
-
-
-def whole_number(given: str | int) -> int:
-    """``given``, by a user or as a default, as a whole number; raises `BadInput` if it is none."""
-    try:
-        return int(given)
-    except ValueError:
-        raise BadInput(f"{given!r} is no whole number; write one such as 5 or -1.") from None
-
-
 ModelName = Annotated[
     str, typer.Option("--model", help="Catalogue name, hub id org/name[@revision], folder, or path to a .gguf file.")
 ]
 TextGiven = Annotated[str | None, typer.Option("--text", help="The text itself.")]
 FileGiven = Annotated[str | None, typer.Option("--file", help="A UTF-8 file with the text; - for standard input.")]
-Rule = Annotated[str, typer.Option("--rule", help="Importance rule: l1, l2, ifr or projection.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, mps; offload for what is larger than memory.")]
-Precision = Annotated[str, typer.Option("--precision", help="float32, bfloat16 or float16.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", parser=whole_number, help="Longest text taken, in tokens.")]
-Seed = Annotated[int, typer.Option("--seed", parser=whole_number, help="Seed of the random control.")]
 Position = Annotated[
     int, typer.Option(parser=whole_number, help="Last token the prediction sees; negative counts from the end.")
 ]
 FidelityWanted = Annotated[
     float | None, typer.Option(parser=number, help="The smallest trace found that reaches this.")
 ]
-JsonPath = Annotated[
-    str | None, typer.Option("--json", metavar="PATH|-", help="Write JSON there; - for standard output.")
-]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    import density.corpus.command
-    import density.findings.command  # noqa: F401 -- they register their commands, and need this module
-
     try:
         given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
         return typer.main.get_command(app).main(given, prog_name="density", standalone_mode=False) or 0
@@ -107,17 +82,6 @@ def complain(message: str, code: int) -> int:
     return code
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error; what it yields takes a stage, what is done, and the total."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    # Where nobody watches, a bar that is taken away again would leave an empty line.
-    quiet = not notes.is_terminal
-    with Progress(*columns, TimeRemainingColumn(), console=notes, transient=True, disable=quiet) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda stage, done, total: bar.update(task, description=stage, completed=done, total=total or None)
-
-
 def given_text(text: str | None, file: str | None) -> str:
     """The text of ``--text`` or ``--file``; raises `BadInput` unless exactly one was given and is UTF-8."""
     if (text is None) == (file is None):
@@ -131,47 +95,6 @@ def given_text(text: str | None, file: str | None) -> str:
         raise BadInput(f"cannot read {file}: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{file} is not UTF-8 at byte {error.start}; convert it first.") from None
-
-
-def check_destination(path: str | None) -> None:
-    """Raises `BadInput` before any work if ``--json`` names a place that cannot be written."""
-    if path in (None, "-"):
-        return
-    target = Path(path)
-    # A file is replaced by one written beside it; a pipe or a device is not.
-    places = {target} if target.exists() else set()
-    if target.is_file() or not target.exists():
-        places.add(target.resolve().parent)
-    if target.is_dir() or not all(os.access(place, os.W_OK) for place in places):
-        raise BadInput(f"cannot write {path}: name a file in a folder that exists and can be written to.")
-
-
-def deliver(document: dict[str, Any], path: str | None, show: Callable[[], Table]) -> None:
-    """Writes ``document`` where ``--json`` says, whole or not at all, or shows the table.
-
-    Raises:
-        NotDelivered: Disk full, a pipe that was closed, a place that cannot be written to.
-    """
-    if isinstance(sys.stdout, TextIOWrapper):
-        # JSON is UTF-8 whatever the locale; of a table, what the locale has no letter for is replaced.
-        sys.stdout.reconfigure(encoding="utf-8" if path == "-" else None, errors="replace" if path is None else None)
-    try:
-        if path is None:
-            Console().print(show())
-        elif path == "-":
-            sys.stdout.write(export.dumps(document) + "\n")
-        else:
-            write_whole(Path(path), (export.dumps(document) + "\n").encode())
-            return
-        sys.stdout.flush()
-    except OSError as error:
-        if path in (None, "-"):
-            # What is left in the buffer would be tried again, and fail again, when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        place = "standard output" if path in (None, "-") else path
-        raise NotDelivered(
-            f"the result cannot be written to {place} ({error.strerror}); name another place with --json."
-        ) from error
 
 
 def open_reading(model: str, text: str, rule: str, device: str, precision: str, max_tokens: int) -> Reading:
@@ -297,81 +220,5 @@ def check_command(
     require_sound(loaded, health)
 
 
-WORDS = {"predicts", "model", "what", "family", "licence", "state", "source"}
-
-
-def table_of(title: str, columns: list[str], rows: list[list[Any]], note: str | None = None) -> Table:
-    """A plain table, words to the left and figures to the right; nothing in a cell is markup."""
-    caption = None if note is None else Text(note)
-    table = Table(
-        title=Text(title), caption=caption, title_justify="left", caption_justify="left", box=None, pad_edge=False
-    )
-    for name in columns:
-        table.add_column(name, justify="left" if name in WORDS else "right")
-    for row in rows:
-        table.add_row(*(Text(cell if isinstance(cell, str) else format(cell, ".4g")) for cell in row))
-    return table
-
-
-def exactness(document: dict[str, Any]) -> str:
-    """How exactly the engine is the model on this text, in a line."""
-    health = document["health"]
-    return (
-        f"{document['precision']}; full replay {health['full_replay_tv']:.1e} TV from the model, "
-        f"states within {health['max_state_error']:.1e}"
-    )
-
-
-def profile_table(document: dict[str, Any]) -> Table:
-    """One row a prediction."""
-    rows = []
-    for item in document["predictions"]:
-        came = item["next_token"]
-        likely = item["top_tokens"][0]
-        rows.append(
-            [
-                item["position"],
-                repr(came) if came is not None else f"next: {likely['text']!r} {likely['probability']:.2f}",
-                f"{item['density']:.2%}",
-                item["total_variation"],
-                item["entropy"],
-                "" if item["surprisal"] is None else item["surprisal"],
-                item["replays"],
-            ]
-        )
-    title = f"{document['model']}, density at fidelity {document['fidelity']} of predicting each token"
-    return table_of(
-        title, ["sees up to", "predicts", "density", "TV", "entropy", "surprisal", "replays"], rows, exactness(document)
-    )
-
-
-def trace_table(document: dict[str, Any]) -> Table:
-    """One row a trace."""
-    rows = []
-    for item in document["traces"]:
-        likely = item["top_tokens"][0]
-        controls = [item[name]["total_variation"] if name in item else "" for name in ("random", "complement")]
-        row = [f"{item['size']:.3%}", item["edges"], item["threshold"], item["total_variation"], *controls]
-        rows.append([*row, f"{likely['text']!r} {likely['probability']:.2f}"])
-    columns = ["size", "edges", "threshold", "TV", "TV of random", "TV of complement", "predicts"]
-    title = f"{document['model']}, prediction at {document['position']}"
-    return table_of(title, columns, rows, exactness(document))
-
-
-def models_table(document: dict[str, Any]) -> Table:
-    """One row a model."""
-    rows = [
-        [
-            *(m["name"], m["family"], f"{m['parameters'] / 1e6:.0f} M", m["licence"]),
-            *(f"{m['download_bytes'] / 1e6:.0f} MB", m["state"], m["source"]),
-        ]
-        for m in document["models"]
-    ]
-    return table_of("catalogue", ["model", "family", "weights", "licence", "download", "state", "source"], rows)
-
-
-def check_table(document: dict[str, Any]) -> Table:
-    """One row a figure."""
-    rows = [[name, value] for name, value in document["health"].items()]
-    title = f"{document['model']} ({document['family']}): {'passed' if document['passed'] else 'FAILED'}"
-    return table_of(title, ["what", "measured"], rows)
+app.command("corpus")(corpus_command)
+app.command("findings")(findings_command)

@@ -1,4 +1,4 @@
-"""``python -m density corpus``: texts in, a Parquet dataset out; importing this registers the command."""
+"""``python -m density corpus``: texts in, a Parquet dataset out."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from density import cli, models
+from density import models, terminal
 from density.corpus.cluster import dask, run_on_cluster
 from density.corpus.dataset import CORPUS_SCHEMA, Dataset, open_dataset, read_dataset, settings_of
 from density.corpus.rows import Measure
@@ -24,12 +24,12 @@ from density.importance import rule_named
 from density.models.loading import choose_device, dtype_named, meaning
 from density.reading import MAX_TOKENS
 from density.search import check_fidelity
+from density.tables import table_of
 
 # Without a terminal, a line of progress so often.
 SECONDS_BETWEEN_LINES = 10
 
 
-@cli.app.command("corpus")
 def corpus_command(
     source: Annotated[
         str, typer.Argument(metavar="INPUT", help="A .txt, .tsv, .csv, .jsonl or .parquet file; or sample.")
@@ -40,22 +40,24 @@ def corpus_command(
     ] = None,
     column: Annotated[str | None, typer.Option("--column", help="Column with the texts.")] = None,
     positions: Annotated[str, typer.Option(help="last, last:N or all.")] = "last",
-    fidelity: Annotated[float, typer.Option(parser=cli.number, help="1 - total variation to reach, in (0, 1].")] = 0.8,
+    fidelity: Annotated[
+        float, typer.Option(parser=terminal.number, help="1 - total variation to reach, in (0, 1].")
+    ] = 0.8,
     sweep: Annotated[bool, typer.Option("--sweep", help="Measure the 27-size grid: curves and areas.")] = False,
     controls: Annotated[bool, typer.Option("--controls", help="With --sweep: both controls at every size.")] = False,
     limit: Annotated[
-        int | None, typer.Option(parser=cli.whole_number, help="So many texts, drawn with the seed.")
+        int | None, typer.Option(parser=terminal.whole_number, help="So many texts, drawn with the seed.")
     ] = None,
-    seed: cli.Seed = 0,
-    rule: cli.Rule = "l1",
-    device: cli.Device = "auto",
-    precision: cli.Precision = "float32",
-    max_tokens: cli.MaxTokens = MAX_TOKENS,
+    seed: terminal.Seed = 0,
+    rule: terminal.Rule = "l1",
+    device: terminal.Device = "auto",
+    precision: terminal.Precision = "float32",
+    max_tokens: terminal.MaxTokens = MAX_TOKENS,
     workers: Annotated[
-        int | None, typer.Option(parser=cli.whole_number, help="Processes on this machine; needs Dask.")
+        int | None, typer.Option(parser=terminal.whole_number, help="Processes on this machine; needs Dask.")
     ] = None,
     dask_address: Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help="A Dask scheduler.")] = None,
-    json: cli.JsonPath = None,
+    json: terminal.JsonPath = None,
 ) -> None:
     """Measures many texts with one or more models into a Parquet dataset; stopped and run again, it goes on.
 
@@ -63,7 +65,7 @@ def corpus_command(
     """
     names = model or [models.DEFAULT]
     measure = Measure(positions, fidelity, sweep, controls, seed, rule, max_tokens)
-    cli.check_destination(json)
+    terminal.check_destination(json)
     check_measure(measure)
     check_models(names, device, precision)
     check_workers(workers, dask_address)
@@ -82,7 +84,7 @@ def corpus_command(
             except KeyboardInterrupt:
                 raise Cancelled("stopped; what is finished is kept: run the same command again to go on.") from None
     document = summary(Path(out), settings, dataset, meter)
-    cli.deliver(document, json, lambda: summary_table(document))
+    terminal.deliver(document, json, lambda: summary_table(document))
 
 
 def check_measure(measure: Measure) -> None:
@@ -130,11 +132,11 @@ def meter_for(dataset: Dataset) -> Iterator[Meter]:
     total, before = len(dataset.texts) * len(dataset.models), len(dataset.done)
     if before:
         say(f"{before} of {total} texts are there already.")
-    if not cli.notes.is_terminal:
+    if not terminal.notes.is_terminal:
         yield Meter(total, before, lines())
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
-    with Progress(*columns, console=cli.notes, transient=True) as bar:
+    with Progress(*columns, console=terminal.notes, transient=True) as bar:
         task = bar.add_task("starting", total=total, completed=before, pace="")
         yield Meter(
             *(total, before),
@@ -202,4 +204,4 @@ def summary_table(document: dict[str, Any]) -> Table:
         for item in document["results"]
     ]
     title = f"{document['out']}, at fidelity {document['fidelity']}"
-    return cli.table_of(title, ["model", "texts", "predictions", "errors", "mean density"], rows)
+    return table_of(title, ["model", "texts", "predictions", "errors", "mean density"], rows)

@@ -1,16 +1,15 @@
-"""``python -m density findings``: what a corpus says of the papers' claims; importing this registers the command."""
+"""``python -m density findings``: what a corpus says of the papers' claims."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from density import cli
+from density import terminal
 from density.errors import BadInput
 from density.files import write_whole
 
 
-@cli.app.command("findings")
 def findings_command(
     datasets: Annotated[
         list[str], typer.Argument(metavar="DATASET...", help="Folders that the corpus command wrote, finished or not.")
@@ -22,7 +21,7 @@ def findings_command(
     language: Annotated[
         str, typer.Option("--language", help="Whose frequencies of tokens: en, or with weights en:3,de:1.")
     ] = "en",
-    json: cli.JsonPath = None,
+    json: terminal.JsonPath = None,
 ) -> None:
     """The papers' claims as a corpus has them: supported, contradicted or not to be told, each with its interval.
 
@@ -34,16 +33,16 @@ def findings_command(
     from density.findings.table import verdicts_table
 
     for path in (json, out):
-        cli.check_destination(path)
+        terminal.check_destination(path)
     if out == "-":
         raise BadInput("--out - is no file; name one, such as report.html.")
     if figures is not None and Path(figures).exists() and not Path(figures).is_dir():
         raise BadInput(f"--figures {figures} is a file; name a folder.")
-    with cli.progress_bar("reading the datasets"):
+    with terminal.progress_bar("reading the datasets"):
         found = find([Path(name) for name in datasets], language)
         if figures is not None:
             write_figures(found, Path(figures))
         if out is not None:
             write_whole(Path(out), report(found).encode())
     document = found.document()
-    cli.deliver(document, json, lambda: verdicts_table(document))
+    terminal.deliver(document, json, lambda: verdicts_table(document))

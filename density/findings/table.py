@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
-from density import cli
 from density.findings.verdicts import Unit, Verdict
+from density.tables import table_of
 
 
 def verdicts_table(document: dict[str, Any]) -> Table:
@@ -15,7 +15,7 @@ def verdicts_table(document: dict[str, Any]) -> Table:
         for claim in document["claims"]
         for check in claim["checks"] or [{"model": "", "what": "", "verdict": Verdict.CANNOT_TELL.value}]
     ]
-    made = cli.table_of("claims", ["claim", "model", "what", "this data", "number", "95% interval", "texts"], rows)
+    made = table_of("claims", ["claim", "model", "what", "this data", "number", "95% interval", "texts"], rows)
     for column in made.columns[:4]:
         column.justify = "left"
     return made
