@@ -122,11 +122,15 @@ def own_home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def forks(monkeypatch):
+def no_main(monkeypatch):
+    """A page under test leaves its script as the main module, and a new process would run that."""
+    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
+
+
+@pytest.fixture
+def forks(no_main, monkeypatch):
     """Starts processes of one thread, as `multiprocessing` does, from a server that has imported everything already."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # A page under test leaves its script as the main module, and a new process would run that.
-    monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
     context = multiprocessing.get_context("forkserver")
     modules = ("density.corpus.command", "transformers.models.llama.modeling_llama", "tests.test_corpus")
     context.set_forkserver_preload([*modules, "tests.test_faults"])

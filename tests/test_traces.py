@@ -177,9 +177,10 @@ def peak_of_a_long_text(connection) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
-def test_a_reading_takes_the_memory_that_is_counted_for_it():
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=peak_of_a_long_text, args=(theirs,))
+def test_a_reading_takes_the_memory_that_is_counted_for_it(no_main):
+    spawned = multiprocessing.get_context("spawn")
+    ours, theirs = spawned.Pipe()
+    process = spawned.Process(target=peak_of_a_long_text, args=(theirs,))
     process.start()
     theirs.close()
     taken, counted = ours.recv()
