@@ -6,6 +6,8 @@
 const boards = new WeakMap();
 const LONGEST_WORD = 24;
 const DRAG_PIXELS = 5;
+// Letters of the scripts that are written from right to left.
+const LEFTWARDS = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
 
 export default function ({ data, parentElement, setTriggerValue }) {
   if (!boards.has(parentElement)) boards.set(parentElement, build(parentElement));
@@ -69,6 +71,8 @@ function lay(board, cells) {
   board.cells = [];
   board.at = 0;
   board.from = undefined;
+  // Boxes are put one after another in the direction of the whole; of a text in two directions each part has its own.
+  board.text.classList.toggle("leftwards", cells.some((cell) => cell.pieces.some(([text]) => LEFTWARDS.test(text))));
   say(board, undefined);
   let word = null;
   let length = 0;
@@ -146,7 +150,7 @@ function listen(board) {
     const moved = Math.hypot(event.clientX - from.x, event.clientY - from.y);
     if (!cellOf(event) || moved >= DRAG_PIXELS) return;
     if (event.shiftKey) mark(board, cellOf(event));
-    else choose(board, cellOf(event));
+    else choose(board, cellOf(event), event.pointerType !== "touch");
   });
   // Shift and a click mark a range of tokens, not of letters.
   board.text.addEventListener("mousedown", (event) => {
@@ -155,13 +159,15 @@ function listen(board) {
   board.text.addEventListener("keydown", (event) => press(board, event));
 }
 
-function choose(board, node) {
+// What a chosen token opens is below it, where its tip would lie; on a touch screen the tip is what a touch shows.
+function choose(board, node, covers = true) {
   const index = Number(node.dataset.index);
   board.from = index;
   if (!board.cells[index].found) return say(board, index);
   say(board, undefined);
   select(board, index);
   rove(board, index);
+  if (covers) hide(board);
   board.choose(board.cells[index].position);
 }
 

@@ -43,6 +43,8 @@ def test_a_token_is_chosen_by_click_and_by_keys(visit):
     heading.wait_for()
     first = heading.inner_text()
     assert tokens.nth(3).get_attribute("aria-selected") == "true"
+    # It would lie over what was opened.
+    assert tip(page).is_hidden()
     picture(page, "chosen")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -95,6 +97,7 @@ def test_hostile_texts_are_shown_and_not_obeyed(visit):
         page.get_by_role("button", name="Stop").wait_for(state="hidden")
         tokens.nth(1).click()
         page.get_by_role("heading", name="Predicting").wait_for()
+        page.mouse.move(5, 5)
         tokens.nth(1).hover()
         tip(page).wait_for()
         picture(page, f"hostile-{number}")
@@ -198,6 +201,27 @@ def test_tokens_are_counted_at_a_pause_in_the_typing(visit):
     page.keyboard.type("ab")
     page.get_by_text("2 tokens, 2 predictions: about").wait_for()
     assert page.evaluate("document.activeElement.tagName") == "TEXTAREA"
+
+
+def test_ctrl_and_enter_in_the_text_run_it(visit):
+    page = visit()
+    box = page.get_by_label("Text", exact=True)
+    box.fill("what was typed last")
+    box.press("Control+Enter")
+    page.get_by_text(re.compile(r"^\d+ predictions?, \d+ replays?, ")).wait_for()
+    until(page, lambda: shown_text(options(page)) == visible("what was typed last"))
+
+
+def test_words_of_another_direction_keep_their_order(visit):
+    page = visit()
+    run(page, "שלום עולם, this is mixed עברית text.")
+    boxes = [(cell.inner_text(), cell.bounding_box()) for cell in options(page).all()]
+    letters = [(text, box) for text, box in boxes if text.isascii() and text.isalpha()][:3]
+    assert "".join(text for text, _ in letters) == "this"
+    assert len({box["y"] for _, box in letters}) == 1
+    places = [box["x"] for _, box in letters]
+    assert places == sorted(places)
+    picture(page, "leftwards")
 
 
 def test_half_a_character_is_shown_as_such_and_the_page_goes_on(visit):
