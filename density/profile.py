@@ -123,7 +123,8 @@ def parse_positions(positions: str | Iterable[int], length: int) -> list[int]:
 def resolve_position(position: int, length: int) -> int:
     """``position`` counted from the start; raises `BadInput` if the text has no such prediction."""
     if not -length <= position < length:
-        raise BadInput(f"position {position} is outside the text's {length} tokens: use {-length}..{length - 1}.")
+        said = f"use 0..{length - 1}, or -{length}..-1 from its end."
+        raise BadInput(f"position {position} is outside the text's {length} tokens: {said}")
     return position % length
 
 

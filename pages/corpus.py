@@ -64,6 +64,8 @@ def main() -> None:
         offer_run(service, request)
     if f"{PAGE}job" in st.session_state:
         asked, job = st.session_state[f"{PAGE}job"]
+        if request is None or asked.name != request.name:
+            st.caption(f"Below is the run that was asked for before: {literal(asked.name)}.")
         running = not job.poll().finished
         st.fragment(follow, run_every=POLL_SECONDS if running else None)(asked, running)
 
@@ -116,11 +118,13 @@ def ask_texts(seed: int) -> "tuple[str, list[Text], str | None] | None":
     )
     name, content, column = "sample", b"", None
     if kind == FILE:
-        given = st.file_uploader("File", TYPES, key=f"{PAGE}file", help=FILE_HELP)
-        if given is None:
+        st.file_uploader("File", TYPES, key=f"{PAGE}file", help=FILE_HELP, on_change=keep_file)
+        if f"{PAGE}given" not in st.session_state:
             st.info("Choose a file with texts.")
             return None
-        name, content = datasets.safe(given.name), given.getvalue()
+        name, content = st.session_state[f"{PAGE}given"]
+        if st.session_state[f"{PAGE}file"] is None:
+            st.caption(f"{literal(name)}, as it was uploaded before; another takes its place.")
         columns = datasets.columns_of(name, content)
         if columns:
             column = st.selectbox(
@@ -140,6 +144,15 @@ def ask_texts(seed: int) -> "tuple[str, list[Text], str | None] | None":
         return None
 
 
+def keep_file() -> None:
+    """Keeps what was uploaded for as long as the session, or lets it go; the widget forgets it on another page."""
+    given = st.session_state[f"{PAGE}file"]
+    if given is None:
+        st.session_state.pop(f"{PAGE}given", None)
+    else:
+        st.session_state[f"{PAGE}given"] = (datasets.safe(given.name), given.getvalue())
+
+
 def offer_run(service: "Service", request: "Request") -> None:
     """What a run will measure, the button, and the command that does the same."""
     from density.findings.data import command
@@ -150,7 +163,8 @@ def offer_run(service: "Service", request: "Request") -> None:
     run = button.button("Run", type="primary", width="stretch", key=f"{PAGE}run")
     done = finished(request)
     there = f" {done} of {total} are there already." if done else ""
-    what = f"{counted(len(request.texts), 'text')} by {counted(len(request.models), 'model')}: {total} to measure."
+    texts, models = counted(len(request.texts), "text"), counted(len(request.models), "model")
+    what = f"{texts} by {models}: {total - done} to measure."
     with outlook:
         st.caption(literal(f"{what}{there} Dataset {request.name}."))
         offers, questions = service.catalogue(), request.questions

@@ -33,9 +33,11 @@ def main() -> None:
         return
     at_hand = inputs.at_hand(offers, question.model)
     button, outlook = st.columns([1, 5], vertical_alignment="center")
-    button.button("Run", type="primary", width="stretch", on_click=want)
-    with outlook:
+    button.button("Run", type="primary", width="stretch", on_click=inputs.want)
+    foreseen = outlook.empty()
+    with foreseen.container():
         possible = inputs.foresee(service, offers, question)
+    with outlook:
         if at_hand and ("job" not in st.session_state or st.session_state.job.poll().finished):
             preload(service, question)
     linked = st.session_state.run_link and (at_hand or question.model in in_memory)
@@ -46,12 +48,16 @@ def main() -> None:
     clicked = asked != question and st.session_state.get("chosen") is not None and results.shows_example(question)
     if possible and (st.session_state.get("wanted") or linked or moved or (clicked and at_hand)):
         start(service, question)
+        if st.session_state.job.poll().finished:
+            # It took nothing, and nothing is left to be foreseen.
+            with foreseen.container():
+                inputs.foresee(service, offers, question)
     # Not before it was begun: a click elsewhere may end this run of the page anywhere.
     st.session_state.wanted = st.session_state.run_link = False
     if results.shows_example(question) and st.session_state.get("asked") != question:
         results.show_example(question)
     elif "asked" in st.session_state:
-        results.show(question)
+        results.show(question, possible)
         if not results.shows_example(question):
             selected.show(service)
             results.show_details(service)
@@ -62,11 +68,6 @@ def at_another_fidelity(question: Question) -> bool:
     asked = st.session_state.get("asked")
     same = asked is not None and replace(asked, fidelity=question.fidelity) == question
     return same and st.session_state.job.poll().status is Status.DONE
-
-
-def want() -> None:
-    """Run was pressed."""
-    st.session_state.wanted = True
 
 
 def start(service: "Service", question: Question) -> None:

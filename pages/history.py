@@ -5,6 +5,7 @@ import time
 import streamlit as st
 
 from density.names import RULES
+from density.serving.question import POSITIONS, SEARCHES
 from density.store import PROFILE, Entry, Store
 from density.view import marked
 from pages.parts import engine
@@ -66,8 +67,8 @@ def show_entry(store: Store, entry: Entry) -> None:
             f"{about['model']} {about['revision'][:8]}",
             f"fidelity {about['fidelity']:.0%}",
             RULES[about["rule"]],
-            f"predictions: {about['positions']}",
-            about["search"],
+            f"predictions: {POSITIONS.get(about['positions'], about['positions'])}",
+            SEARCHES[about["search"]],
             size(entry.bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.made)),
         ]

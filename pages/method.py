@@ -85,7 +85,8 @@ LIMITS = """\
   the random control and the complement show how much of it.
 - Density says how much of the model a prediction takes, not what that part does, nor why.
 - Total variation is over the next token alone: two runs that agree on it may differ in everything after.
-- Sizes are searched on steps of about 10%, so a density is known to within one step; its other end is shown beside it.
+- Sizes are searched on steps of about 10%, so a density is known to within one step, and a full
+  sweep's to within one of its 27 sizes; the other end is shown beside it.
 - The models that fit on a laptop are small and denser than large ones. What is seen here need not hold for those.
 - Biases of the output projections belong to no edge, and are kept wherever some attention is."""
 

@@ -199,7 +199,10 @@ WRONG_CALLS = [
     (["profile", "--text", "a", "--fidelity", "80"], "0.8 means 80%"),
     (["profile", "--text", "a", "--fidelity", "nan"], "got nan"),
     (["profile", "--text", "a", "--fidelity", "high"], "'high' is no number; write one such as 0.8"),
-    (["profile", "--text", "a", "--positions", "7"], r"position 7 is outside the text's 1 tokens: use -1\.\.0"),
+    (
+        ["profile", "--text", "a", "--positions", "7"],
+        r"position 7 is outside the text's 1 tokens: use 0\.\.0, or -1\.\.-1",
+    ),
     (["profile", "--text", "a", "--positions", "some"], "write all, last, last:N or numbers"),
     (["profile", "--text", "a", "--rule", "l3"], "no importance rule 'l3'; choose one of l1, l2, ifr, projection"),
     (["profile", "--text", "a", "--device", "tpu"], "device 'tpu' is not known"),

@@ -54,6 +54,7 @@ def test_a_corpus_is_measured_into_a_dataset_that_the_command_line_goes_on_with(
     app = corpus_page(tiny_folder)
     assert "3 texts by 1 model: 3 to measure. Dataset sample-" in plain(said(app))
     settle(press(app, "Run"), finished)
+    assert "3 texts by 1 model: 0 to measure. 3 of 3 are there already." in plain(said(app))
     assert app.success and "3 predictions of 3 texts" in " ".join(plain(one.value) for one in app.markdown)
     (name,) = datasets(own_home)
     folder = own_home / "corpora" / name
@@ -147,6 +148,9 @@ def test_an_uploaded_file_is_measured(own_home, tiny_folder):
     assert name.startswith("my-texts-")
     assert read_dataset(own_home / "corpora" / name).column("text").to_pylist() == ["the door", "the man"]
     assert "--column said" in app.code[0].value
+    assert "asked for before" not in said(app)
+    app.session_state["corpus-source"] = "the sample"
+    assert f"Below is the run that was asked for before: {name}" in plain(said(app.run()))
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_another_fidelity_is_answered_at_once_and_another_text_waits_for_run(pag
     page.text_area[0].set_value("something else")
     page.run()
     assert [cell["share"] for cell in cells_of(page)] == after
-    assert "what was asked before; press Run" in said(page)
+    assert "what was asked before" in said(page) and "press Run for what is asked now" in said(page)
 
 
 def test_another_fidelity_is_answered_though_the_text_had_to_be_let_go_from_memory(page, monkeypatch):
@@ -222,7 +222,30 @@ def test_a_span_outside_the_text_is_refused_with_its_reason(page):
     page.run()
     page.number_input(key="last").set_value(400)
     page.run()
-    assert "Position 400 is outside the text's" in plain(said(page))
+    told = plain(said(page))
+    assert "Position 400 is outside the text's" in told and "use 0.." in told
+    assert "what was asked before" in told and "press Run" not in told
+
+
+def test_what_was_measured_is_not_foreseen_to_take_time(page):
+    run(page)
+    page.session_state.positions = "last:16"
+    page.run()
+    settle(page)
+    assert page.session_state.answer.subject.question.positions == "last:16"
+    told = plain(said(page))
+    assert "16 predictions: about 0 s, all of it has been measured" in told
+    assert "about a second" not in told
+
+
+def test_a_token_that_is_not_there_is_said_to_be_lacking(page):
+    page.session_state.chosen = 999
+    page.run()
+    page.session_state.positions = "last"
+    run(page)
+    page.session_state.chosen = 999
+    page.run()
+    assert "There is no prediction at position 999" in said(page)
 
 
 def test_a_span_marked_in_the_heatmap_becomes_what_is_asked(page):

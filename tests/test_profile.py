@@ -202,7 +202,7 @@ def test_positions_that_mean_nothing_are_refused(asked):
 
 @pytest.mark.parametrize("asked", [[5], [-6], "0,5", "3..5"])
 def test_positions_outside_the_text_are_refused(asked):
-    with pytest.raises(BadInput, match=r"outside the text's 5 tokens: use -5\.\.4"):
+    with pytest.raises(BadInput, match=r"outside the text's 5 tokens: use 0\.\.4, or -5\.\.-1 from its end"):
         parse_positions(asked, 5)
 
 

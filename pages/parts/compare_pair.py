@@ -9,7 +9,7 @@ from density.agreement import by_token, whole_text
 from density.align import pairs
 from density.serving.question import LINK_CHARACTERS, Question, to_link
 from density.serving.series import Answered
-from density.statistics import FEWEST, mean
+from density.statistics import FEWEST, FEWEST_GROUPS, mean
 from density.tiles import difference_legend, differences, points
 from density.view import percent, quoted
 from pages.parts import inputs, shared_inputs
@@ -39,7 +39,8 @@ ALIGNED_HELP = (
     "Of the tokens after the first difference that are aligned and predicted in both texts: the mean of their "
     "differences, second less first. What stands before is predicted from the same tokens. In brackets the 95% "
     "interval, a bootstrap over these tokens, as if they did not depend on each other: it is about these two texts, "
-    "not about all such pairs. A token that stands later in one text sees more context there, which counts too."
+    f"not about all such pairs, and of fewer than {FEWEST_GROUPS} tokens there is none. A token that stands later in "
+    "one text sees more context there, which counts too."
 )
 
 

@@ -202,4 +202,4 @@ def show_heading(document: Mapping[str, Any], position: int) -> None:
     kept = (
         f" {begun}, which the tokenizer puts before every text, is kept before each and not counted." if before else ""
     )
-    st.caption(literal(f"{inputs.counted(there, 'token')} of the text stand before it.{kept}"))
+    st.caption(literal(f"{inputs.counted(there, 'token')} of the text before it.{kept}"))

@@ -52,9 +52,13 @@ POSITIONS_HELP = (
 ENDS_HELP = "Position of the last token that the prediction sees, from 0; the token after it is the one predicted."
 SEARCH_HELP = (
     "Search: about 4 replays a prediction find its density. Full sweep: about 25, over sizes from 0.001% to 100%, also "
-    "give the curve and the area under it (AUC-TV), which needs no fidelity."
+    "give the curve and the area under it (AUC-TV), which needs no fidelity. Its densities are of those sizes alone: "
+    "20, 40, 60, 80 and 100% at the top."
 )
-TEXT_HELP = "At every pause in the typing its tokens are counted and the time is estimated; nothing runs before Run."
+TEXT_HELP = (
+    "At every pause in the typing its tokens are counted and the time is estimated; nothing runs before Run, or Ctrl "
+    "and Enter in the box."
+)
 MODEL_HELP = (
     "A model of the catalogue, or one in memory; or type a hub id (org/name, org/name@revision), a folder, or the path "
     "of a .gguf file. "
@@ -167,7 +171,12 @@ def ask_text() -> str:
             st.session_state.chosen = None
 
     st.pills("Examples", list(texts), key="example", on_change=take)
-    return live_text_area("Text", "text", st.session_state.missing, put_back, height=120, help=TEXT_HELP, **KEPT)
+    return live_text_area("Text", "text", st.session_state.missing, put_back, want, height=120, help=TEXT_HELP, **KEPT)
+
+
+def want() -> None:
+    """A run was asked for."""
+    st.session_state.wanted = True
 
 
 def put_back(found: object) -> None:

@@ -11,7 +11,7 @@ from density.serving.question import Question
 from density.view import table, table_csv
 from pages.parts import examples, frequency, reopening, viewing
 from pages.parts.heatmap import heatmap
-from pages.parts.inputs import duration
+from pages.parts.inputs import counted, duration
 from pages.parts.page import KEPT, file_name, literal, sentence
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HELP = {
     "density": "The size of the smallest trace found whose replay reaches the fidelity: its share of all edges of the "
     "prediction's computation graph.",
-    "below": "The next smaller size looked at, whose replay did not reach the fidelity: the density lies between.",
+    "below": "The next smaller size looked at (of a full sweep, of its 27), whose replay did not reach the fidelity: "
+    "the density lies between.",
     "total_variation": "Half the summed difference between the next-token probabilities of the whole model and of the "
     "trace replayed alone; 0 is identical, 1 has nothing in common. Fidelity is 1 minus this.",
     "entropy": "How spread out the whole model's next-token probabilities are, in nats; 0 is certain.",
@@ -73,19 +74,20 @@ COLUMNS = {
 }
 
 
-def show(question: Question) -> None:
+def show(question: Question, possible: bool) -> None:
     """The job's status and results; looked at again and again until it has finished.
 
     Args:
         question: What the widgets ask now; the job may still answer an earlier one.
+        possible: Whether that can be run.
     """
     seen = st.session_state.job.poll()
     running, begun = not seen.finished, seen.subject is not None
     chosen = st.session_state.get("chosen")
-    st.fragment(follow, run_every=POLL_SECONDS if running else None)(question, running, begun, chosen)
+    st.fragment(follow, run_every=POLL_SECONDS if running else None)(question, possible, running, begun, chosen)
 
 
-def follow(question: Question, running: bool, begun: bool, chosen: int | None) -> None:
+def follow(question: Question, possible: bool, running: bool, begun: bool, chosen: int | None) -> None:
     """One look at the job; the page is drawn again when it has read the text, has finished, or a token is clicked."""
     seen = st.session_state.job.poll()
     if running and (seen.finished or begun != (seen.subject is not None)):
@@ -104,7 +106,9 @@ def follow(question: Question, running: bool, begun: bool, chosen: int | None) -
     answer = st.session_state.answer
     document = answer.subject.document(answer.results)
     if answer.subject.question != question:
-        before = "Below is the answer to what was asked before; press Run for what is asked now."
+        asked = answer.subject.question
+        before = f"Below is the answer to what was asked before, of {literal(asked.model)} at {asked.fidelity:.0%}"
+        before += "; press Run for what is asked now." if possible else "."
         st.caption(reopening.described(document) if reopening.untouched(question) else before)
     waiting = set(answer.subject.wanted) - {found["position"] for found in answer.results}
     draw(document, () if answer.finished else waiting)
@@ -178,11 +182,13 @@ def show_state(seen: Snapshot) -> None:
     elif seen.status is Status.FAILED:
         st.error(literal(sentence(seen.error or "")))
     elif seen.status is Status.STOPPED:
-        found = f"{len(seen.results)} predictions were found" if seen.results else "nothing was found yet"
+        found = f"{counted(len(seen.results), 'prediction')} found" if seen.results else "nothing was found yet"
         st.info(f"Stopped after {seen.seconds:.1f} s; {found}. What was measured is kept: Run goes on from there.")
     else:
         replays = sum(found["replays"] for found in seen.results)
-        st.caption(f"{len(seen.results)} predictions, {replays} replays, {seen.seconds:.1f} s.")
+        found = f"{counted(len(seen.results), 'prediction')}, {counted(replays, 'replay')}, {seen.seconds:.1f} s"
+        asked = seen.subject.question
+        st.caption(f"{found}, by {literal(asked.model)} at {asked.fidelity:.0%}.")
 
 
 STAGES = {"download": "Downloading", "convert": "Converting", "load": "Loading the weights"}

@@ -77,7 +77,9 @@ def show(service: "Service") -> None:
     if chosen:
         show_prediction(service, answer.subject.question, document, chosen[0])
     else:
-        st.caption("Click a token, or walk there with the arrow keys and press Enter, to see its prediction.")
+        lacking = "" if position is None or not answer.finished else f"There is no prediction at position {position}. "
+        how = "Click a token, or walk there with the arrow keys and press Enter, to see its prediction."
+        st.caption(lacking + how)
         takehome.show(service, document, None)
     generate.show(service, answer.subject.question)
 

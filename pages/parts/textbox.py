@@ -17,6 +17,7 @@ def live_text_area(
     key: str,
     missing: str | None = None,
     put_back: Callable[[object], None] = lambda found: None,
+    run: Callable[[], None] = lambda: None,
     **options: object,
 ) -> str:
     """Streamlit's text area, read at every pause in the typing; without scripts, when it is left, as ever.
@@ -27,6 +28,7 @@ def live_text_area(
         missing: What stands in the page's link for a text that is nowhere here.
         put_back: Called with what the browser's tab kept of a text box under that key, before the page was loaded
             anew; it comes from a browser, and may be anything.
+        run: Called when Ctrl and Enter are pressed in it, after its text was handed over.
         options: Of the text area.
     """
     with st.container(gap=None):
@@ -35,5 +37,6 @@ def live_text_area(
             key=f"{key}-live",
             data={"label": label, "kept": link_key(text), "missing": missing},
             on_found_change=lambda: put_back(st.session_state[f"{key}-live"].get("found")),
+            on_run_change=run,
         )
     return text

@@ -38,3 +38,7 @@ def test_an_uploaded_file_is_measured_and_its_findings_opened(visit, tiny_folder
         page.get_by_role("button", name="HTML report").click()
     assert "Claims" in download.value.path().read_text(encoding="utf-8")
     picture(page, "findings")
+    # The widget forgets its file on another page; the session does not.
+    go(page, "Corpus")
+    page.get_by_text("as it was uploaded before").wait_for()
+    assert "5 texts by 1 model: 0 to measure. 5 of 5 are there already." in said(page)
