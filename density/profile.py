@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from density.errors import BadInput
-from density.fidelity import entropy, total_variation, trapezoid
+from density.fidelity import entropy, probabilities, total_variation, trapezoid
 from density.reading import Point, Reading, token_text
 from density.search import EMPTY, LATTICE, SWEEP_GRID, Crossing, check_fidelity, meets, search
 from density.traces import Trace
@@ -218,10 +218,19 @@ class PredictionFrame:
         for start in range(0, len(fresh), 16):
             some = fresh[start : start + 16]
             positions = [trace.position for trace in some]
-            rows, surprisals = reading.full_probabilities(positions), reading.surprisals(positions)
-            for trace, row, surprisal in zip(some, rows, surprisals, strict=True):
-                self.full[trace.position] = float(entropy(row)), surprisal, top_tokens(self.reading, row)
+            logits = reading.full_logits(positions)
+            for trace, given, row in zip(some, logits, probabilities(logits, positions), strict=True):
+                surprisal = self.surprisal(trace.position, given)
+                self.full[trace.position] = float(entropy(row)), surprisal, top_tokens(reading, row)
                 reading.record(trace, float(total_variation(row, empty)))
+
+    def surprisal(self, position: int, logits: Float[Tensor, " vocab"]) -> float | None:
+        """``-ln p`` of the token that came after ``position``, in nats; ``None`` after the last.
+
+        From the logits: a token may be too unlikely for its probability to be told from 0.
+        """
+        following = self.reading.tokens[position + 1 : position + 2]
+        return float(logits.logsumexp(-1) - logits[following[0].id]) if following else None
 
     def distance(self, position: int, index: int) -> float | None:
         """Total variation at lattice ``index``; ``None`` until its trace has been measured."""

@@ -93,22 +93,13 @@ class Reading:
         return [self._sized[key] for key in wanted]
 
     @torch.no_grad()
+    def full_logits(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:
+        """The full model's logits, in float64; where, see `density.fidelity.in_float64`."""
+        return in_float64(self.model.decoder.unembed(self.run.outputs[list(positions)]))
+
     def full_probabilities(self, positions: Sequence[int]) -> Float[Tensor, "prediction vocab"]:
         """The full model's next-token distributions, in float64."""
-        return probabilities(self.model.decoder.unembed(self.run.outputs[list(positions)]), positions)
-
-    @torch.no_grad()
-    def surprisals(self, positions: Sequence[int]) -> list[float | None]:
-        """``-ln p`` of the token that came after each of ``positions``, in nats; ``None`` after the last.
-
-        From the logits: a token may be too unlikely for its probability to be told from 0.
-        """
-        coming = [position for position in positions if position + 1 < len(self.tokens)]
-        logits = in_float64(self.model.decoder.unembed(self.run.outputs[coming]))
-        came = torch.tensor([self.tokens[position + 1].id for position in coming], device=logits.device)
-        found = (logits.logsumexp(-1) - logits.gather(-1, came[:, None])[:, 0]).tolist()
-        by_position = dict(zip(coming, found, strict=True))
-        return [by_position.get(position) for position in positions]
+        return probabilities(self.full_logits(positions), positions)
 
     @torch.no_grad()
     def empty_probabilities(self) -> Float[Tensor, " vocab"]:
