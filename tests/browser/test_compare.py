@@ -20,7 +20,7 @@ def test_a_token_is_chosen_and_its_context_grows(visit, served, tiny_folder):
     heading = page.get_by_role("heading", name="with more and more context")
     first = heading.inner_text()
     tokens.nth(5).click()
-    until(page, lambda: heading.inner_text() != first and "5 tokens of the text stand before it" in said(page))
+    until(page, lambda: heading.inner_text() != first and "5 tokens of the text before it" in said(page))
     page.get_by_text("Table and file").wait_for()
     assert "position=4" in page.url
     until(page, lambda: page.get_by_test_id("stVegaLiteChart").count() == 4)

@@ -31,6 +31,9 @@ def test_history_lists_opens_and_deletes(visit):
     assert page.get_by_label("Text", exact=True).input_value() == text
     assert "0 replays" in said(page)
     go(page, "History")
+    entry(page, text).wait_for()
+    # Counted once all of them are there.
+    idle(page)
     answers = page.get_by_role("button", name="Delete", exact=True).count()
     entry(page, text).get_by_role("button", name="Delete", exact=True).click()
     until(page, lambda: page.get_by_role("button", name="Delete", exact=True).count() == answers - 1)
