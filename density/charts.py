@@ -73,8 +73,13 @@ def compare_chart(
 
 
 def named_rows(*layers: alt.Chart, height: int) -> alt.LayerChart:
-    """Layers of horizontal bars, with room for names on their left."""
+    """Layers of horizontal bars, with room for names on their left.
+
+    ``height`` is that of the rows alone: where the axis and the legend are taken from it, as Streamlit does unless told
+    otherwise, a chart of few rows has none.
+    """
     chart = layered(*layers, height=height)
+    chart.autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart.padding = {"left": 120, "right": 8}
     chart.config = alt.Config(view=alt.ViewConfig(stroke=None))
     return chart

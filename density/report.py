@@ -175,8 +175,8 @@ def charts(document: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, C
 
 
 def drawing(draw: Callable[..., Any], *given: Any) -> Callable[[], alt.TopLevelMixin]:
-    """Draws a chart as wide as a page's column, once it is called."""
-    return lambda: draw(*given).properties(width=640)
+    """Draws a chart as wide as a page's column and what is beside it, once it is called."""
+    return lambda: draw(*given).properties(width=640, autosize="pad")
 
 
 def inline(drawing: str, title: str) -> str:

@@ -220,6 +220,13 @@ def test_the_sources_read_most_are_shown_in_the_order_of_the_text():
     assert by_importance == list(range(1, 31))
 
 
+def test_the_height_of_named_rows_is_theirs_alone():
+    sources = {"edges": [1, 1], "importance": [0.5, 0.5]}
+    for chart, height in ((sources_chart(TOKENS, sources, "edges"), 40), (compare_chart(TOKENS[:1], SERIES), 36)):
+        spec = chart.to_dict()
+        assert (spec["height"], spec["autosize"]["type"]) == (height, "fit-x")
+
+
 def every_chart(dark, texts=HOSTILE):
     """One chart of each sort, of hostile texts."""
     tokens = [{"text": text, "id": number, "full": 0.1, "trace": None} for number, text in enumerate(texts)]

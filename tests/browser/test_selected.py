@@ -38,6 +38,22 @@ def test_a_size_dragged_moves_what_is_below(visit):
     assert page.get_by_test_id("stVegaLiteChart").count() >= 4
 
 
+def test_the_sources_of_an_early_token_have_rows_to_read(visit):
+    page = visit()
+    run(page, TEXT)
+    select(page, 3)
+    # Of the full graph, in which heads read both tokens before it.
+    page.get_by_role("slider", name="Size of the trace").press("End")
+    page.get_by_text("What the trace is made of", exact=True).click()
+    page.get_by_text("Heads and sources by").wait_for()
+    idle(page)
+    sources = page.get_by_test_id("stVegaLiteChart").nth(3)
+    # Two rows of 20 pixels, and the axis below them.
+    until(page, lambda: 70 < sources.bounding_box()["height"] < 150)
+    sources.scroll_into_view_if_needed()
+    picture(page, "selected-sources")
+
+
 def test_a_head_is_switched_off_and_taken_back(visit):
     page = visit()
     run(page, TEXT)
