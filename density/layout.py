@@ -34,6 +34,16 @@ def first(circuit: Mapping[str, Any], most: int) -> dict[str, Any]:
     return {**circuit, "edges": kept, "edges_left_out": circuit["edges_left_out"] + len(edges) - len(kept)}
 
 
+def count_words(circuit: Mapping[str, Any]) -> str:
+    """How much of the trace is drawn."""
+    drawn, left = len(circuit["edges"]), circuit["edges_left_out"]
+    if drawn + left == 0:
+        return "The trace is empty: it has no edges."
+    if left == 0:
+        return f"All {drawn:,} edges of the trace."
+    return f"The first {drawn:,} of the trace's {drawn + left:,} edges; {left:,} are left out."
+
+
 def lay_out(circuit: Mapping[str, Any], tokens: Sequence[str]) -> dict[str, Any]:
     """Where everything is: x in columns, y in depths, both from 0; strict JSON.
 

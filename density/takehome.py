@@ -15,7 +15,7 @@ import altair as alt
 import networkx as nx
 
 from density.colours import KIND_COLOURS
-from density.layout import lay_out, place
+from density.layout import count_words, lay_out, place
 from density.view import percent, quoted, visible
 
 KINDS = {"residual": "residual", "head": "attention head", "mlp": "MLP"}
@@ -264,10 +264,15 @@ def provenance(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def captioned(chart: alt.TopLevelMixin, found: Mapping[str, Any]) -> alt.TopLevelMixin:
-    """A chart of an exploration, with its provenance written below."""
+def captioned(chart: alt.TopLevelMixin, found: Mapping[str, Any], *more: str) -> alt.TopLevelMixin:
+    """A chart of an exploration, with its provenance written below, and ``more`` lines."""
     looks: dict[str, Any] = {"orient": "bottom", "anchor": "start", "fontSize": 9, "fontWeight": "normal"}
-    return chart.properties(title=alt.TitleParams(provenance(found), offset=12, **looks))
+    return chart.properties(title=alt.TitleParams([*provenance(found), *more], offset=12, **looks))
+
+
+def captioned_circuit(found: Mapping[str, Any]) -> alt.TopLevelMixin:
+    """The circuit's drawing, with its provenance and how much of the trace is drawn."""
+    return captioned(circuit_chart(found), found, count_words(found["circuit"]))
 
 
 def svg(chart: alt.TopLevelMixin) -> str:

@@ -16,8 +16,9 @@ from density import report, takehome
 from density.colours import CAME_COLOUR
 from density.document import MOST_BYTES, parse_profile
 from density.errors import BadInput
+from density.layout import first
 from density.report import python_lines
-from density.takehome import captioned, circuit_chart, circuit_html, graphml, node_link, png, svg
+from density.takehome import captioned, captioned_circuit, circuit_chart, circuit_html, graphml, node_link, png, svg
 from density.view import visible
 from tests.test_view import HOSTILE
 
@@ -135,10 +136,23 @@ def test_the_circuits_files_say_what_made_them_and_of_which_trace_they_are(found
 
 
 def test_a_drawing_taken_home_says_what_made_it(profile, found):
-    charts = (circuit_chart(found), *(draw() for draw in report.charts(profile, found).values()))
-    for drawn in (circuit_html(found), *(svg(captioned(chart, found)) for chart in charts)):
+    charts = [captioned_circuit(found), *(captioned(draw(), found) for draw in report.charts(profile, found).values())]
+    for drawn in (circuit_html(found), *map(svg, charts)):
         for said in (found["revision"][:12], "rule l1", f"torch {found['versions']['torch']}", "fidelity"):
             assert said in drawn
+
+
+def test_a_circuit_taken_home_says_how_much_of_the_trace_is_drawn(found):
+    found["circuit"] = first(found["circuit"], 7)
+    drawn, left = len(found["circuit"]["edges"]), found["circuit"]["edges_left_out"]
+    assert 0 < drawn <= 7 and left == found["trace"]["edges"] - drawn
+    words = f"The first {drawn} of the trace's {drawn + left} edges; {left} are left out."
+    assert words in "".join(ElementTree.fromstring(svg(captioned_circuit(found))).itertext())
+    page = circuit_html(found)
+    assert (
+        f"the {drawn} edges that enter the trace first" in page and f"{left} more edges of the trace are left" in page
+    )
+    assert takehome.graph(found).graph["edges_left_out"] == left
 
 
 def test_what_was_measured_of_the_curve_is_in_the_charts_and_the_report(profile, found):

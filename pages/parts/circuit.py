@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.colours import KIND_COLOURS
-from density.layout import find, first, lay_out, picked, signature
+from density.layout import count_words, find, first, lay_out, picked, signature
 from density.serving.question import Question
 from density.view import visible
 from pages.parts import viewing
@@ -89,13 +89,3 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
 def choose_edge(about: list[Any], edge: Mapping[str, Any]) -> None:
     """Picks an edge of the circuit, from a list instead of the graph."""
     st.session_state["circuit-picked"] = (about, {"edge": edge})
-
-
-def count_words(circuit: Mapping[str, Any]) -> str:
-    """How much of the trace is drawn."""
-    drawn, left = len(circuit["edges"]), circuit["edges_left_out"]
-    if drawn + left == 0:
-        return "The trace is empty: it has no edges."
-    if left == 0:
-        return f"All {drawn:,} edges of the trace."
-    return f"The first {drawn:,} of the trace's {drawn + left:,} edges; {left:,} are left out."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.report import charts, python_lines, report
-from density.takehome import captioned, circuit_chart, circuit_html, graphml, node_link, png, svg
+from density.takehome import captioned, captioned_circuit, circuit_html, graphml, node_link, png, svg
 from pages.parts.page import file_name
 from pages.parts.results import HELP
 
@@ -59,8 +59,8 @@ def show_circuit(service: "Service", found: Mapping[str, Any], name: str) -> Non
     st.markdown("**The circuit**")
     files: dict[str, tuple[Callable[[], str | bytes], str, str]] = {
         "Interactive HTML": (lambda: circuit_html(found), "circuit.html", "text/html"),
-        "SVG": (lambda: svg(captioned(circuit_chart(found), found)), "circuit.svg", "image/svg+xml"),
-        "PNG": (lambda: png(captioned(circuit_chart(found), found)), "circuit.png", "image/png"),
+        "SVG": (lambda: svg(captioned_circuit(found)), "circuit.svg", "image/svg+xml"),
+        "PNG": (lambda: png(captioned_circuit(found)), "circuit.png", "image/png"),
         "GraphML": (lambda: graphml(found), "circuit.graphml", "application/xml"),
         "Node-link JSON": (lambda: service.dumps(node_link(found)), "circuit.json", "application/json"),
         "Exploration JSON": (lambda: service.dumps(dict(found)), "explore.json", "application/json"),
