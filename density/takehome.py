@@ -7,8 +7,10 @@ opened.
 
 import html
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -33,6 +35,9 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 FROM_ELSEWHERE = re.compile(r"<(?:link|script)\b[^>]*?(?:href|src)\s*=[^>]*>(?:\s*</script>)?")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 POPUP = "popup.innerHTML = nodeData[0].title"
+MOVED = re.compile(r"translate\(([-\d.e]+)")
+# A character of the widest usual sans-serif fonts, Verdana and DejaVu Sans, bold, on average: in sizes of the font.
+EM = 0.7
 # Not characters of XML, and those that its readers change.
 NOT_XML = re.compile("[^\t -\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -276,10 +281,31 @@ def captioned_circuit(found: Mapping[str, Any]) -> alt.TopLevelMixin:
 
 
 def svg(chart: alt.TopLevelMixin) -> str:
-    """A chart as SVG, made without a browser and without a request."""
+    """A chart as SVG, made without a browser and without a request; with room for its texts in other fonts."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
+    return widened(vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[]))
+
+
+def widened(drawn: str) -> str:
+    """A drawing as wide as the fonts of whoever opens it may make it: it is laid out with those found here."""
+    root = ElementTree.fromstring(drawn)
+    width = float(root.get("width", 0))
+    wide = max([width, *(math.ceil(end) for end in ends(root, 0.0))])
+    # Its own width, and that of its background.
+    drawn = drawn.replace(f' width="{width:g}"', f' width="{wide:g}"', 2)
+    return drawn.replace(f'viewBox="0 0 {width:g} ', f'viewBox="0 0 {wide:g} ', 1)
+
+
+def ends(element: ElementTree.Element, x: float) -> Iterator[float]:
+    """How far to the right the texts in ``element``, which is at ``x``, may reach: those written on from a place."""
+    moved = MOVED.match(element.get("transform", ""))
+    x += float(moved[1]) if moved else 0.0
+    if element.get("text-anchor") == "start" and "rotate" not in element.get("transform", ""):
+        lines = [line for line in element.itertext() if line.strip()]
+        yield x + max(map(len, lines), default=0) * EM * float(element.get("font-size", "11px").removesuffix("px"))
+    for inner in element:
+        yield from ends(inner, x)
 
 
 def png(chart: alt.TopLevelMixin, scale: float = 2.0) -> bytes:

@@ -228,6 +228,17 @@ def test_the_drawing_has_every_edge_and_is_made_without_a_request(found):
     assert png(chart, 1.0).startswith(b"\x89PNG")
 
 
+def test_a_drawing_has_room_for_its_texts_in_wider_fonts():
+    text = '<g transform="translate(40,5)"><text text-anchor="start" font-size="10px">{}</text></g>'
+    turned = '<text text-anchor="start" transform="translate(95,5) rotate(90)" font-size="10px">upwards</text>'
+    drawing = '<svg width="{0}" height="9" viewBox="0 0 {0} 9"><rect width="{0}" height="9"/>{1}</svg>'
+    # 40 + 10 letters of 0.7 * 10 pixels.
+    wide = text.format("<tspan>abcdefghij</tspan><tspan>abc</tspan>") + turned
+    assert takehome.widened(drawing.format(100, wide)) == drawing.format(110, wide)
+    narrow = text.format("abc") + turned
+    assert takehome.widened(drawing.format(100, narrow)) == drawing.format(100, narrow)
+
+
 def test_a_circuit_without_edges_is_drawn_all_the_same(found):
     found["circuit"]["edges"] = []
     assert svg(circuit_chart(found)).startswith("<svg")

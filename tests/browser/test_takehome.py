@@ -121,9 +121,13 @@ def test_a_report_opens_offline_and_shows_its_texts(opened, made):
 
 def test_drawings_open_offline(opened, made):
     profile, found = with_texts(made[0]), with_texts(made[1])
-    drawings = {"circuit": lambda: takehome.circuit_chart(found), **report.charts(profile, found)}
+    drawings = {"circuit": lambda: takehome.captioned_circuit(found), **report.charts(profile, found)}
     for name, chart in drawings.items():
         page = opened(f"{name}.svg", takehome.svg(chart()))
         assert page.evaluate("document.documentElement.tagName") == "svg"
         assert page.evaluate("document.querySelectorAll('script, image, a, foreignObject').length") == 0
+        # Whatever fonts are here, no text is cut.
+        width = page.evaluate("document.documentElement.width.baseVal.value")
+        ends = page.locator("text").evaluate_all("all => all.map(one => one.getBoundingClientRect().right)")
+        assert max(ends) <= width + 1, name
         picture(page, "taken-" + json.dumps(name).strip('"').replace(" ", "-").replace(",", "").lower())
