@@ -17,6 +17,8 @@ CURVES = {"trace": [1, 0], "random control": [6, 3], "complement": [2, 3]}
 # are; of the model at hand, nothing says that they are the same.
 PHASES = {"construction": (1e-4, 1e-2, 0.05), "refinement": (1e-2, 1.0, 0.1)}
 MOST_SOURCES = 30
+# Pixels above a plot for the names of the phases, and for that of the size shown.
+NAMED, SHOWN = 30, 16
 # The series of `compare_chart` that most pages draw.
 FULL_AND_TRACE = {name: (run, RUN_COLOURS[run]) for name, run in (("full", "full model"), ("trace", "trace"))}
 
@@ -111,7 +113,7 @@ def curve_chart(
     colour = alt.Color(
         "run:N",
         scale=alt.Scale(domain=names, range=[RUN_COLOURS[name] for name in names]),
-        legend=alt.Legend(orient="top", title=None, symbolType="circle", values=present),
+        legend=alt.Legend(orient="top", title=None, symbolType="circle", values=present, offset=NAMED + SHOWN),
     )
     lines = alt.Chart(alt.Data(values=rows)).encode(
         x=x,
@@ -137,7 +139,8 @@ def curve_chart(
             x=alt.value(0), text="label:N"
         ),
     )
-    return layered(*phases(low, log, dark), *marks, *drawn, *size_rule(size, low, log, dark), height=330)
+    # The size shown is named between the phases' names and the plot.
+    return layered(*phases(low, log, dark, up=SHOWN), *marks, *drawn, *size_rule(size, low, log, dark), height=360)
 
 
 def curve_rows(point: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,24 +179,22 @@ def size_rule(size: float, low: float, log: bool, dark: bool) -> list[alt.Chart]
     ]
 
 
-def phases(low: float, log: bool, dark: bool, below: bool = False) -> list[alt.Chart]:
+def phases(low: float, log: bool, dark: bool, up: int = 0) -> list[alt.Chart]:
     """The papers' two phases as bands behind a curve, each with its name, and whose it is, where there is room.
 
-    Names are along the top, or ``below`` a curve that falls from there.
+    Names are above the plot, where no curve is, and ``up`` pixels from it; in two lines, to fit a phone.
     """
     rows = [
         {
             **{"start": max(start, low), "end": end, "shade": shade},
-            "name": f"{name}, 7B-14B models" if log or end - start > 0.1 else "",
+            "name": f"{name}\n7B-14B models" if log or end - start > 0.1 else "",
         }
         for name, (start, end, shade) in PHASES.items()
     ]
     base = alt.Chart(alt.Data(values=rows)).encode(x=size_axis("start:Q", low, log))
     bands = base.mark_rect(color=ink_on(dark)).encode(x2="end:Q", opacity=alt.Opacity("shade:Q", scale=None))
-    side: dict[str, Any] = (
-        {"baseline": "bottom", "dy": -5, "y": "height"} if below else {"baseline": "top", "dy": 5, "y": 0}
-    )
-    names = base.mark_text(align="left", dx=6, fontStyle="italic", color=ink_on(dark), opacity=0.75, **side)
+    looks: dict[str, Any] = {"fontStyle": "italic", "color": ink_on(dark), "opacity": 0.75}
+    names = base.mark_text(align="left", baseline="bottom", dy=-up - 16, y=0, lineBreak="\n", lineHeight=12, **looks)
     return [bands, names.encode(text="name:N")]
 
 

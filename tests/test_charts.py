@@ -172,7 +172,19 @@ def test_a_curve_has_its_controls_at_the_size_of_their_trace():
         ("complement", 0.5): (0.25, 510),
     }
     labels = {row[key] for row in rows for key in ("label", "name") if key in row}
-    assert labels == {"asked: 80%", "shown: 50%", *(f"{name}, 7B-14B models" for name in PHASES)}
+    assert labels == {"asked: 80%", "shown: 50%", *(f"{name}\n7B-14B models" for name in PHASES)}
+
+
+def test_the_phases_are_named_above_the_plot_in_lines_that_fit_a_phone():
+    layers = curve_chart(POINTS, 0.8, 0.5).to_dict()["layer"]
+    (names,) = (layer for layer in layers if layer["encoding"].get("text", {}).get("field") == "name")
+    (legend,) = {layer["encoding"]["color"]["legend"]["offset"] for layer in layers if "color" in layer["encoding"]}
+    lines = [row["name"].split(names["mark"]["lineBreak"]) for row in names["data"]["values"]]
+    # A band of two decades of six is 88 pixels wide on a phone; a letter is 6 at most.
+    assert [len(name) for name in lines] == [2, 2] and max(len(line) for name in lines for line in name) * 6 < 88
+    assert names["mark"]["y"] == 0
+    # Two lines: the first is below the legend, the last above the size shown.
+    assert -legend < names["mark"]["dy"] - 11 and names["mark"]["dy"] + names["mark"]["lineHeight"] < -16
 
 
 def test_the_empty_trace_is_on_the_linear_axis_alone():

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from density.charts import layered, phases, size_axis
+from density.charts import NAMED, layered, phases, size_axis
 from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, ink_on, tint
 from density.findings.data import GRID, Tables, along
 from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
@@ -257,9 +257,9 @@ def draw_variation(log: bool) -> Draw:
         low = float(frame["size"][frame["size"] > 0].min()) if log else 0.0
         present = [run for run in RUNS if run in set(frame["run"])]
         scale = alt.Scale(domain=present, range=[RUN_COLOURS[run] for run in present])
-        colour = alt.Color("run:N", scale=scale, legend=alt.Legend(orient="top", title=None))
+        colour = alt.Color("run:N", scale=scale, legend=alt.Legend(orient="top", title=None, offset=NAMED))
         return layered(
-            *phases(min(low, 1e-4) if log else 0.0, log, dark, below=True),
+            *phases(min(low, 1e-4) if log else 0.0, log, dark),
             *banded(frame, low, log, colour),
             height=HEIGHT,
         )
@@ -297,7 +297,7 @@ def draw_parts(parts: Sequence[str], colours: Sequence[str]) -> Draw:
     def draw(frame: pd.DataFrame, dark: bool) -> alt.LayerChart:
         low = float(frame["size"].min())
         scale = alt.Scale(domain=list(parts), range=list(colours))
-        colour = alt.Color("part:N", scale=scale, legend=alt.Legend(orient="top", title=None))
+        colour = alt.Color("part:N", scale=scale, legend=alt.Legend(orient="top", title=None, offset=NAMED))
         drawn = banded(frame, low, True, colour, "share of the trace's edges")
         return layered(*phases(low, True, dark), *drawn, height=HEIGHT)
 
