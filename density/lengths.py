@@ -12,7 +12,7 @@ import numpy as np
 
 from density.errors import BadInput
 from density.observations import group_of, sees_text
-from density.statistics import Estimate, correlation, mean
+from density.statistics import FEWEST, Estimate, correlation, mean
 
 Row = Mapping[str, Any]
 
@@ -114,6 +114,14 @@ def by_length(rows: Sequence[Row], measure: str = "density") -> list[Bin]:
         )
         for power in sorted(bins)
     ]
+
+
+def not_drawn(bins: Sequence[Bin]) -> str:
+    """How many predictions are in bins too small for a mean, in a sentence; empty if none is."""
+    count = sum(one.mean.n for one in bins if one.mean.value is None)
+    verb = "is" if count == 1 else "are"
+    said = f"{count:,} of the predictions {verb} in no bin drawn: a mean of fewer than {FEWEST} is not estimated."
+    return said if count else ""
 
 
 def per_text(rows: Sequence[Row], measure: str = "density") -> Correlations:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.made_corpus import made_corpus
 from tests.test_pages import PATIENCE, plain, said
 from tests.test_selected import specs
 
@@ -202,6 +203,17 @@ def test_a_corpus_is_shown_by_context_length(dataset):
     assert 0 <= int(below) <= int(of) <= 5
     (bars,) = rows_with(app, "start", "texts")
     assert sum(row.get("texts") or 0 for row in bars) == int(of)
+
+
+@pytest.mark.parametrize(("texts", "drawn"), [(1, False), (2, True)])
+def test_lengths_without_a_mean_are_said_not_to_be_drawn(home, tmp_path, texts, drawn):
+    # 1 | 2 | 3, 4 | 5 tokens.
+    made_corpus(tmp_path / "few", lambda *_: {"density": 0.3}, texts=texts, positions=5)
+    app = opened("context", view="corpus", dataset=str(tmp_path / "few"))
+    shown = plain(said(app))
+    assert ("6 of the predictions are in no bin drawn" in shown) == drawn
+    assert ("no length has 4 predictions" in shown) != drawn
+    assert len(app.get("vega_lite_chart")) == drawn
 
 
 def test_what_is_no_dataset_is_refused(home, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from density import context
 from density.errors import BadInput
-from density.lengths import FEWEST_PREDICTIONS, by_length, measured, per_text
+from density.lengths import FEWEST_PREDICTIONS, by_length, measured, not_drawn, per_text
 from density.profile import profile
 from density.reading import read, read_ids
 from density.serving import contexts
@@ -159,6 +159,14 @@ def test_lengths_are_put_in_bins_that_double():
     # (0.7 + 0.5 + 0.5 + 0.3) / 4
     assert found[2].mean.value == pytest.approx(0.5)
     assert found[2].mean.groups == 2
+
+
+def test_predictions_in_bins_too_small_for_a_mean_are_counted():
+    # Of lengths 1 | 2 | 3, 4 | 5 only the third has four.
+    found = by_length(rows([0.9, 0.8, 0.7, 0.5, 0.1], [0.7, 0.6, 0.5, 0.3]))
+    assert not_drawn(found) == "5 of the predictions are in no bin drawn: a mean of fewer than 4 is not estimated."
+    assert not_drawn(found[2:]) == "1 of the predictions is in no bin drawn: a mean of fewer than 4 is not estimated."
+    assert not_drawn(found[2:3]) == ""
 
 
 def test_trends_are_of_each_text():

@@ -401,6 +401,44 @@ def test_intervals_are_no_narrower_than_texts_allow(tmp_path):
     assert (density.n, density.groups) == (1000, 20)
 
 
+def context_figures(found):
+    return [figure for figure in found.figures if figure.name == "density-context"]
+
+
+def test_lengths_too_few_predictions_see_are_said_to_be_left_out(tmp_path):
+    # 1 | 2 | 3, 4 | 5 to 8 tokens: of 2, 3, 5 and 11 texts.
+    places = [0] * 2 + [1] * 3 + [2] * 5 + [4] * 11
+
+    def of(model, text, position):
+        return {"position": places[text], "density": 0.3}
+
+    (figure,) = context_figures(assess(load_tables([made_corpus(tmp_path / "last", of, texts=21)])))
+    assert figure.frame["n"].tolist() == [2, 3, 5, 11]
+    assert figure.frame["mean"].notna().tolist() == [False, False, True, True]
+    assert figure.frame["low"].notna().tolist() == [False, False, False, True]
+    assert figure.caption == (
+        "Mean density by how many tokens the prediction sees, with its 95% interval where it is of 10 texts or more. "
+        "21 predictions of 21 texts. 5 of the predictions are in no bin drawn: a mean of fewer than 4 is not estimated."
+    )
+    drawn = figure.chart().to_dict()["data"]["values"]
+    assert [one["tokens"] for one in drawn if one["mean"] is not None] == ["3-4", "5-8"]
+
+
+def test_no_figure_by_length_is_made_where_no_length_has_a_mean(tmp_path):
+    def of(model, text, position):
+        return {"position": 2**text, "density": 0.3}
+
+    assert not context_figures(assess(load_tables([made_corpus(tmp_path / "five", of, texts=5)])))
+
+
+def test_a_figure_by_length_that_lacks_nothing_says_no_more(tmp_path):
+    tables = load_tables([made_corpus(tmp_path / "all", lambda *_: {"density": 0.3}, texts=12, positions=3)])
+    (figure,) = context_figures(assess(tables))
+    assert figure.caption == (
+        "Mean density by how many tokens the prediction sees, with its 95% interval. 36 predictions of 12 texts."
+    )
+
+
 def test_the_report_is_one_page_that_asks_nobody(found):
     page = report(found)
     # Names of XML's vocabularies are not asked for.

@@ -13,8 +13,8 @@ from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS
 from density.findings.data import GRID, Tables, along
 from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
 from density.findings.verdicts import Claim, Unit, written
-from density.lengths import by_length
-from density.statistics import Estimate, trend
+from density.lengths import Bin, by_length, not_drawn
+from density.statistics import FEWEST_GROUPS, Estimate, trend
 
 RUNS = {
     "trace": "curve_total_variation",
@@ -93,8 +93,9 @@ def of_model(tables: Tables, model: str) -> Iterator[Figure]:
         if column in rows and rows[column].notna().any():
             across = (f"frequency-{name}", f"Zipf frequency of the token {said}")
             yield against(rows, column, "density", across, ("density", "density"), model)
-    if rows["position"].nunique() > 1:
-        yield lengths(rows, model)
+    bins = by_length(rows[["position", "density", "text_id", "pair"]].to_dict("records"))
+    if rows["position"].nunique() > 1 and any(one.mean.value is not None for one in bins):
+        yield lengths(bins, counted(rows), model)
 
 
 def of_sweep(swept: pd.DataFrame, model: str) -> Iterator[Figure]:
@@ -206,11 +207,17 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
     return Figure(f"{up[0]}-{across[0]}", title, said + drawn, model, frame, draw_against(across[1], up[1]))
 
 
-def lengths(rows: pd.DataFrame, model: str) -> Figure:
-    """The mean density by context length."""
-    bins = by_length(rows[["position", "density", "text_id", "pair"]].to_dict("records"))
+def lengths(bins: Sequence[Bin], count: str, model: str) -> Figure:
+    """The mean density by context length; bins without a mean keep their place.
+
+    Args:
+        count: How many predictions and texts the bins are of, in words.
+    """
     found = [{"tokens": one.name, **estimate_row(one.mean)} for one in bins]
-    said = f"Mean density by how many tokens the prediction sees, with its 95% interval. {counted(rows)}."
+    lacking = any(one.mean.value is not None and one.mean.low is None for one in bins)
+    where = f" where it is of {FEWEST_GROUPS} texts or more" if lacking else ""
+    said = f"Mean density by how many tokens the prediction sees, with its 95% interval{where}. {count}."
+    said = f"{said} {not_drawn(bins)}".strip()
     return Figure("density-context", "Density against context length", said, model, pd.DataFrame(found), draw_by_length)
 
 

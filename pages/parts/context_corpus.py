@@ -7,8 +7,9 @@ import streamlit as st
 
 from density.context_charts import bins_chart, trends_chart
 from density.errors import DensityError
-from density.lengths import FEWEST_PREDICTIONS, Correlations, by_length, measured, per_text
+from density.lengths import FEWEST_PREDICTIONS, Correlations, by_length, measured, not_drawn, per_text
 from density.measures import MEASURES
+from density.statistics import FEWEST
 from pages.parts import shared_inputs
 from pages.parts.dataset_rows import ask_dataset, ask_measure, models_of, with_interval
 from pages.parts.inputs import counted
@@ -19,6 +20,10 @@ LENGTH_HELP = (
     "Predictions in bins by how many tokens they see, which doubles from bin to bin; a token that the tokenizer puts "
     "before every text counts. The bars are 95% intervals: a bootstrap that draws whole texts. Longer contexts are of "
     "fewer texts and of other tokens; within a text this is not so."
+)
+NO_MEAN = (
+    f"There is nothing to draw: no length has {FEWEST} predictions, and a mean of fewer is not estimated. Measure more "
+    "texts."
 )
 WITHIN_HELP = (
     "Spearman's rank correlation of context length and the measure over all predictions of one text; below 0, "
@@ -48,7 +53,13 @@ def show() -> None:
     found = per_text(mine, measure)
     st.caption(literal(f"{len(mine):,} predictions of {counted(len(texts_of(mine)), 'text')} by {model}."))
     st.markdown(f"**Mean {title} by context length**", help=LENGTH_HELP)
-    st.altair_chart(bins_chart(by_length(mine, measure), f"mean {title}", nats), alt=f"{title} by context length")
+    bins = by_length(mine, measure)
+    if any(one.mean.value is not None for one in bins):
+        st.altair_chart(bins_chart(bins, f"mean {title}", nats), alt=f"{title} by context length")
+        if left := not_drawn(bins):
+            st.caption(left)
+    else:
+        st.info(NO_MEAN)
     st.markdown(f"**Context length against {title} within each text**", help=WITHIN_HELP)
     show_within(found)
 
