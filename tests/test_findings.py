@@ -439,6 +439,25 @@ def test_a_figure_by_length_that_lacks_nothing_says_no_more(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("texts", "entropy", "lined", "said"),
+    [
+        (3, lambda text: text, False, "There is no correlation: 3 observations, and 4 are needed."),
+        (5, lambda text: 1.0, False, "There is no correlation: one of the two does not vary."),
+        (5, lambda text: text, True, "Spearman's correlation is -1.00."),
+    ],
+)
+def test_a_scatter_speaks_of_a_line_and_a_correlation_where_there_are_some(tmp_path, texts, entropy, lined, said):
+    def row(model, text, position):
+        return {"entropy": float(entropy(text)), **swept(falling(0.01 * 0.5**text))}
+
+    tables = load_tables([made_corpus(tmp_path / "few", row, texts=texts, sweep=True)])
+    (figure,) = (one for one in assess(tables).figures if one.name == "auc-tv-entropy")
+    line = "; the line is the median of all pairs' slopes (Theil-Sen)" if lined else ""
+    assert figure.caption == f"A point a prediction{line}. {said} {texts} predictions of {texts} texts."
+    assert ("trend" in set(figure.frame["part"])) == lined
+
+
 def test_the_report_is_one_page_that_asks_nobody(found):
     page = report(found)
     # Names of XML's vocabularies are not asked for.

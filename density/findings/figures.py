@@ -12,7 +12,7 @@ from density.charts import NAMED, layered, phases, size_axis
 from density.colours import DEPTH_COLOURS, KIND_COLOURS, KIND_NAMES, RUN_COLOURS, ink_on, tint
 from density.findings.data import GRID, Tables, along
 from density.findings.estimates import mean_along, mean_of, rho, shares, with_controls
-from density.findings.verdicts import Claim, Unit, written
+from density.findings.verdicts import Claim, Unit, too_few, written
 from density.lengths import Bin, by_length, not_drawn
 from density.statistics import FEWEST_GROUPS, Estimate, trend
 
@@ -184,7 +184,7 @@ def distribution(rows: pd.DataFrame, column: str, said: str, model: str) -> Figu
 
 
 def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tuple[str, str], model: str) -> Figure:
-    """A point a prediction, and the line that is the median of all slopes.
+    """A point a prediction, and the line that is the median of all slopes, where there is one.
 
     Args:
         across: Of the axis: for the file's name, and in words.
@@ -199,10 +199,12 @@ def against(rows: pd.DataFrame, x: str, y: str, across: tuple[str, str], up: tup
         rising = pd.DataFrame({"x": ends, "y": line.intercept + line.slope * ends, "part": "trend"})
         frame = pd.concat([frame, rising], ignore_index=True)
     drawn = f" {MOST_POINTS} of them are drawn." if len(some) < len(known) else ""
-    together = f"Spearman's correlation is {written(rho(known, known[x], y), Unit.CORRELATION)}."
-    said = (
-        f"A point a prediction; the line is the median of all pairs' slopes (Theil-Sen). {together} {counted(known)}."
-    )
+    found = rho(known, known[x], y)
+    together = f"Spearman's correlation is {written(found, Unit.CORRELATION)}."
+    if found.value is None:
+        together = f"There is no correlation: {too_few(found, 'one of the two')}."
+    through = "" if line is None else "; the line is the median of all pairs' slopes (Theil-Sen)"
+    said = f"A point a prediction{through}. {together} {counted(known)}."
     title = f"{begun(up[1])} against {across[1]}"
     return Figure(f"{up[0]}-{across[0]}", title, said + drawn, model, frame, draw_against(across[1], up[1]))
 

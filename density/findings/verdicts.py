@@ -99,12 +99,12 @@ class Check:
         return f"{self.verdict.capitalize()}: {said}, {placed}.{' ' if self.beside else ''}{self.beside}"
 
 
-def too_few(found: Estimate | None) -> str:
-    """Why an estimate lacks its number or its interval."""
+def too_few(found: Estimate | None, constant: str = "it") -> str:
+    """Why an estimate lacks its number or its interval; ``constant`` is what else does not vary, in words."""
     if found is None or found.n < FEWEST:
         return f"{found.n if found else 0} observations, and {FEWEST} are needed"
     if found.value is None:
-        return "it does not vary"
+        return f"{constant} does not vary"
     return f"{found.groups} texts, and {FEWEST_GROUPS} are needed"
 
 
