@@ -111,8 +111,17 @@ def test_a_sentence_has_the_number_its_interval_and_how_many_texts():
     )
     wide = Check("m", "correlation", Estimate(0.1, -0.1, 0.3, 9, 9), 0.0, unit=Unit.CORRELATION)
     assert wide.sentence == "Cannot tell: correlation is 0.10 (-0.10 to 0.30; 9 texts), an interval that holds 0.00."
+    none = Check("m", "correlation", Estimate(None, None, None, 3, 3), 0.0, unit=Unit.CORRELATION)
+    assert none.sentence == "Cannot tell: correlation is not known (3 observations, and 4 are needed)."
     few = Check("m", "mean density", Estimate(0.25, None, None, 6, 2), 0.1)
     assert few.sentence == "Cannot tell: mean density is 25%, without an interval (2 texts, and 10 are needed)."
+
+
+def test_every_number_that_cannot_be_told_is_named(tmp_path):
+    tables = load_tables([made_corpus(tmp_path / "few", lambda *_: {"density": 0.3}, texts=3)])
+    for claim in claims(tables):
+        assert all(check.what in check.sentence for check in claim.checks), claim.name
+        assert len({check.sentence for check in claim.checks}) == len(claim.checks), claim.name
 
 
 def test_what_bears_the_papers_out_is_supported(found):
@@ -177,7 +186,11 @@ def test_rarity_is_of_the_token_predicted_and_of_the_one_that_came_apart(tmp_pat
     predicted, came, *others = claim.checks
     assert (predicted.verdict, came.verdict) == (Verdict.SUPPORTED, Verdict.CONTRADICTED)
     assert "context length held fixed" in predicted.aside and "Without holding it fixed" in predicted.beside
-    assert [check.sentence for check in others] == ["Cannot tell: its tokenizer is elsewhere."] * 2
+    assert [check.sentence for check in others] == [
+        f"Cannot tell: correlation of density with the rarity of the token {which} is not known (its tokenizer is "
+        "elsewhere)."
+        for which in ("found likeliest", "that came")
+    ]
     assert {"density-frequency-likeliest", "density-frequency-came"} <= {one.name for one in assess(tables).figures}
 
 
@@ -203,7 +216,11 @@ def test_small_traces_are_held_against_frequencies(tmp_path, more_frequent):
     mine, others = np.split(np.array(asked.unigrams(tables).checks), 2)
     assert {check.verdict for check in mine} == {Verdict.SUPPORTED if more_frequent else Verdict.CONTRADICTED}
     assert {(check.estimate.value, check.estimate.n) for check in mine} == {(2.5 if more_frequent else -2.5, 20)}
-    assert [check.sentence for check in others] == ["Cannot tell: its tokenizer is elsewhere."] * 2
+    assert [check.sentence for check in others] == [
+        f"Cannot tell: Zipf frequency of the likeliest token of the trace of size {size}, less the full model's, is "
+        "not known (its tokenizer is elsewhere)."
+        for size in ("0.1%", "1%")
+    ]
 
 
 def test_what_context_length_alone_does_is_no_agreement_and_no_uncertainty(tmp_path):
@@ -241,7 +258,9 @@ def test_models_are_compared_on_the_texts_they_share(tmp_path):
     (test,) = asked.shared(load_tables([one, other])).checks
     assert (test.estimate.value, test.estimate.n, test.verdict) == (pytest.approx(-1), 10, Verdict.CONTRADICTED)
     (test,) = asked.shared(load_tables([one, apart])).checks
-    assert test.sentence == "Cannot tell: they have 0 texts in common, and 4 are needed."
+    assert test.sentence == (
+        "Cannot tell: correlation of density is not known (they have 0 texts in common, and 4 are needed)."
+    )
     assert "there is one model" in asked.shared(load_tables([one])).headline
 
 
@@ -494,7 +513,9 @@ def test_the_command_writes_the_page_and_the_document(supporting, tmp_path, caps
     told = [check["verdict"] for claim in document["claims"] for check in claim["checks"]]
     assert told.count("supported") > 20
     (rarity,) = (claim for claim in document["claims"] if claim["name"] == "rarity")
-    assert rarity["checks"][0]["sentence"].startswith(f"Cannot tell: '{ONE}' is no model")
+    assert rarity["checks"][0]["sentence"].startswith(
+        f"Cannot tell: {rarity['checks'][0]['what']} is not known ('{ONE}'"
+    )
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 

@@ -81,12 +81,13 @@ class Check:
     def sentence(self) -> str:
         """The verdict with what it rests on."""
         found, write = self.estimate, self.unit.write
+        named = f"{self.words}{',' if self.aside else ''}"
         if found is None or found.value is None:
-            return f"Cannot tell: {self.why or too_few(found)}."
+            return f"Cannot tell: {named} is not known ({self.why or too_few(found)})."
         counted = f"{found.n:,} predictions of {found.groups:,} texts"
         if found.n == found.groups:
             counted = f"{found.groups:,} texts"
-        said = f"{self.words}{',' if self.aside else ''} is {write(found.value)}"
+        said = f"{named} is {write(found.value)}"
         if found.low is None or found.high is None:
             return f"Cannot tell: {said}, without an interval ({too_few(found)})."
         said = f"{said} ({write(found.low)} to {write(found.high)}; {counted})"
