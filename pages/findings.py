@@ -81,6 +81,10 @@ def show_overview(found: "Findings") -> None:
     verdicts = counted_verdicts(check for claim in found.claims for check in claim.checks)
     for place, (verdict, definition) in zip(st.columns(len(VERDICT_HELP)), VERDICT_HELP.items(), strict=True):
         place.metric(sentence(verdict), verdicts[verdict], help=definition)
+    st.caption(
+        f"Of {sum(verdicts.values()):,} checks: every number of the {len(found.claims)} claims, for each model or pair "
+        "of models."
+    )
     st.caption(CAVEAT)
 
 

@@ -244,6 +244,8 @@ def test_a_linked_dataset_is_shown_with_its_verdicts_and_figures(kept):
     counts = {metric.label: int(metric.value) for metric in app.metric}
     assert set(counts) == {"Supported", "Contradicted", "Cannot tell"} and counts["Supported"] > 3
     assert all(metric.help for metric in app.metric)
+    checks = f"Of {sum(counts.values())} checks: every number of the 13 claims, for each model or pair of models."
+    assert checks in said(app)
     assert len(app.expander) == 13 + 1
     assert len(app.get("vega_lite_chart")) == 9
     assert f"{ONE}: 12 predictions of 12 texts" in plain(said(app))
