@@ -202,6 +202,20 @@ def relate(frame: pd.DataFrame, predictor: str, measure: str) -> Relation:
     )
 
 
+def lacking(frame: pd.DataFrame, predictor: str, measure: str) -> str:
+    """Why no prediction has both ``predictor`` and ``measure``, in a sentence; empty if one does."""
+    if len(complete(frame, predictor, measure)):
+        return ""
+    if predictor in (CAME, "surprisal") and frame["next_id"].isna().all():
+        return (
+            "There is nothing to draw: all of these predictions are at the ends of their texts, where no token came. "
+            "A corpus has the others with --positions all."
+        )
+    return (
+        f"There is nothing to draw: no prediction has both {MEASURES[measure].label} and {PREDICTORS[predictor].label}."
+    )
+
+
 def in_words(relation: Relation, predictor: str, measure: str) -> str:
     """What the interval of a correlation supports, and no more: of the partial one, where there is one."""
     held = relation.partial.value is not None

@@ -119,6 +119,17 @@ def test_position_is_controlled_for():
     assert rare.in_words(found, rare.CAME, "density").startswith("Position held fixed, the interval holds 0")
 
 
+def test_why_nothing_can_be_drawn_is_told():
+    frame = rare.with_frequencies(rare.of_profile(predictions(3, density=[0.1, 0.2, 0.3])), {1: 5.0, 2: 4.0})
+    last = frame.tail(1)
+    for predictor in (rare.CAME, "surprisal"):
+        assert rare.lacking(frame, predictor, "density") == ""
+        assert "at the ends of their texts, where no token came" in rare.lacking(last, predictor, "density")
+    assert rare.lacking(last, "entropy", "density") == ""
+    expected = "no prediction has both density and frequency, token predicted."
+    assert rare.lacking(frame, rare.PREDICTED, "density").endswith(expected)
+
+
 def test_an_interval_that_holds_0_supports_nothing():
     frame = rare.of_profile(predictions(12, density=[0.5, 0.1, 0.9, 0.3, 0.4, 0.8, 0.2, 0.6, 0.7, 0.2, 0.9, 0.4]))
     found = rare.relate(rare.with_frequencies(frame, {at: float(at) for at in range(13)}), rare.CAME, "density")

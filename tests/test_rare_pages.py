@@ -89,17 +89,15 @@ def test_the_tokens_listed_are_of_the_sense_chosen(counted, tiny_folder):
     assert all(any(token in plain(label) for token in likeliest) for label in labels)
 
 
-@pytest.fixture(scope="module")
-def dataset_folder(tmp_path_factory, tiny_folder):
-    """A dataset of five texts, every prediction of them, and one text that cannot be measured."""
+def measured(folder, tiny_folder, positions):
+    """A dataset of these predictions of `LINES`, and of one text that cannot be measured."""
     from density.corpus.dataset import Opened, open_dataset, settings_of
     from density.corpus.rows import Measure, measure_text
     from density.corpus.sources import Text
     from density.models import open_model
 
-    folder = tmp_path_factory.mktemp("corpora") / "lines"
     texts = [Text(f"t{number}", line) for number, line in enumerate((*LINES, " "))]
-    measure = Measure(positions="all")
+    measure = Measure(positions=positions)
     settings = settings_of(texts, [str(tiny_folder)], measure, source="lines.txt", precision="float32")
     model = open_model(str(tiny_folder))
     with open_dataset(folder, texts, settings) as made:
@@ -107,6 +105,22 @@ def dataset_folder(tmp_path_factory, tiny_folder):
         for number, text in enumerate(texts):
             made.add(0, number, measure_text(model, text, measure))
     return folder
+
+
+@pytest.fixture(scope="module")
+def dataset_folder(tmp_path_factory, tiny_folder):
+    """Every prediction."""
+    return measured(tmp_path_factory.mktemp("corpora") / "lines", tiny_folder, "all")
+
+
+def test_a_corpus_of_last_predictions_says_why_there_is_nothing_to_draw(counted, tmp_path, tiny_folder):
+    app = rare_page(view="corpus", dataset=str(measured(tmp_path / "ends", tiny_folder, "last")))
+    settle(app, until=lambda app: correlations(app) is not None)
+    assert "all of these predictions are at the ends of their texts" in plain(app.info[0].value)
+    assert not app.get("vega_lite_chart")
+    app.session_state["rare-corpus-against"] = "entropy"
+    settle(app, until=lambda app: app.get("vega_lite_chart"))
+    assert not app.info
 
 
 def test_a_corpus_has_intervals_over_its_texts(counted, dataset_folder, tiny_folder):

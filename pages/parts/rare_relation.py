@@ -160,9 +160,12 @@ def show_relations(frame: "pd.DataFrame", measure: str, chosen: str) -> None:
         if name == chosen:
             with place:
                 st.markdown(f"**{MEASURES[measure].label} against {rare.PREDICTORS[name].label}**", help=POINT_HELP)
-                chart = scatter_chart(frame, name, measure, found[name], dark())
-                st.altair_chart(chart, alt=f"{MEASURES[measure].label} against {rare.PREDICTORS[name].label}")
-                st.write(rare.in_words(found[name], name, measure))
+                if why := rare.lacking(frame, name, measure):
+                    st.info(literal(why))
+                else:
+                    chart = scatter_chart(frame, name, measure, found[name], dark())
+                    st.altair_chart(chart, alt=f"{MEASURES[measure].label} against {rare.PREDICTORS[name].label}")
+                    st.write(rare.in_words(found[name], name, measure))
         texts[name] = slim.dropna(subset=[name, measure])["text_id"].nunique()
         rows = [row(one.label, found[name], texts[name]) for name, one in rare.PREDICTORS.items() if name in found]
         table.dataframe(rows, hide_index=True, column_config=columns(), alt="Correlations")
