@@ -252,6 +252,25 @@ def test_a_linked_dataset_is_shown_with_its_verdicts_and_figures(kept):
     assert not app.exception
 
 
+@pytest.mark.parametrize(
+    ("linked", "missing", "shown"),
+    [
+        (["nope"], ["'nope'"], 0),
+        (["some", "../some"], ["'../some'"], 1),
+        (["some"], [], 1),
+        ([str(number) for number in range(9)], ["'0'", "'1'", "'2'"], 0),
+    ],
+)
+def test_a_links_datasets_that_are_not_there_are_passed_over_with_a_sentence(kept, linked, missing, shown):
+    app = page("findings", dataset=linked)
+    more = ["So were 6 others."] if len(linked) == 9 else []
+    said_of = [f"The link's dataset {name} is not one that this server keeps; it was passed over." for name in missing]
+    assert [plain(warning.value) for warning in app.warning] == [*said_of, *more]
+    assert len(app.session_state["findings-datasets"]) == shown
+    assert ("No dataset is chosen" in said(app)) == (not shown)
+    assert [plain(warning.value) for warning in app.run().warning] == [*said_of, *more]
+
+
 def test_datasets_are_chosen_put_together_or_refused(kept, tmp_path):
     app = page("findings")
     assert "No dataset is chosen" in said(app)

@@ -3,7 +3,7 @@
 import io
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,8 @@ DATASETS_HELP = (
     "Folders that the Corpus page or `python -m density corpus` wrote to, finished or not. Several are put together: "
     "one of sweeps for the curves, and one of all predictions for frequency and context."
 )
+# Of a link's datasets that are not there.
+MOST_NAMED = 3
 PARQUET_HELP = "All predictions that are there, in one file, with the settings in its metadata."
 CSV_HELP = "The same without the curves, for spreadsheets; texts and tokens are written as JSON strings."
 
@@ -135,6 +137,16 @@ def ask_folder(key: str) -> Path:
     return folder
 
 
+def passed_over(names: Sequence[str]) -> list[str]:
+    """Sentences about a link's datasets that this server does not keep: each of the first few, and the rest."""
+    said = [
+        f"The link's dataset {name[:80]!r} is not one that this server keeps; it was passed over."
+        for name in names[:MOST_NAMED]
+    ]
+    more = len(names) - len(said)
+    return [*said, f"So were {more:,} others."] if more else said
+
+
 def ask_folders(page: str) -> list[Path]:
     """The folders of the datasets chosen; ends the page's run, saying what to do, if none is.
 
@@ -146,8 +158,11 @@ def ask_folders(page: str) -> list[Path]:
     if asked is not None:
         st.session_state[key] = asked
     elif key not in st.session_state:
-        linked = st.query_params.get_all("dataset")
+        linked = dict.fromkeys(st.query_params.get_all("dataset"))
         st.session_state[key] = [name for name in linked if name in kept]
+        st.session_state[f"{page}restored"] = passed_over([name for name in linked if name not in kept])
+    for complaint in st.session_state.get(f"{page}restored", ()):
+        st.warning(literal(complaint))
     given = [name for name in st.session_state[key] if name in kept or typed]
     st.session_state[key] = given
     chosen = st.multiselect(
