@@ -165,6 +165,7 @@ def test_a_server_for_others_reads_its_own_datasets_alone(counted, dataset_folde
     monkeypatch.setattr(datasets, "limits", lambda: Limits(models=("smollm2-135m",)))
     app = rare_page(view="corpus", dataset=str(dataset_folder))
     assert "No dataset is chosen" in app.info[0].value
+    assert "is not one that this server keeps" in plain(app.warning[0].value)
     (choice,) = (box for box in app.selectbox if box.label == "Dataset")
     assert choice.options == ["kept"]
     app.session_state["rare-dataset"] = "kept"

@@ -120,6 +120,10 @@ def ask_folder(key: str) -> Path:
     kept, typed = kept_datasets(), limits().free_names
     given = st.session_state[key] or None
     options = list(dict.fromkeys([*kept, *([given] if given and typed else [])]))
+    if given and given not in options:
+        st.session_state[f"{key}-passed-over"] = passed_over([given])
+    for complaint in st.session_state.get(f"{key}-passed-over", ()):
+        st.warning(literal(complaint))
     st.session_state[key] = given if given in options else None
     chosen = st.selectbox(
         *("Dataset", options),
