@@ -34,7 +34,7 @@ def first(circuit: Mapping[str, Any], most: int) -> dict[str, Any]:
     return {**circuit, "edges": kept, "edges_left_out": circuit["edges_left_out"] + len(edges) - len(kept)}
 
 
-def count_words(circuit: Mapping[str, Any]) -> str:
+def drawn_in_words(circuit: Mapping[str, Any]) -> str:
     """How much of the trace is drawn."""
     drawn, left = len(circuit["edges"]), circuit["edges_left_out"]
     if drawn + left == 0:

@@ -245,7 +245,7 @@ def tokenise(model: Model, text: str, max_tokens: int = MAX_TOKENS) -> list[int]
     ids = model.tokenizer(text, verbose=False)["input_ids"]
     if not ids:
         raise BadInput("the tokenizer makes no token of this text: it has none for its characters; type another.")
-    if max(ids, default=0) >= model.decoder.config.vocab_size:
+    if max(ids) >= model.decoder.config.vocab_size:
         raise BadInput(
             f"the tokenizer makes token {max(ids)} of this text and the model has {model.decoder.config.vocab_size}: "
             "they do not belong together, or the text holds a token the model never had."

@@ -64,7 +64,7 @@ def report(
     ]
     title = f"Density of a text, {visible(document['model'])}"
     lead = (
-        f"Fidelity {document['fidelity']:.0%}. Each token is tinted by the density of "
+        f"Fidelity {percent(document['fidelity'])}. Each token is tinted by the density of "
         "predicting it: the share of the model's computation graph that, replayed alone, still makes the same "
         "prediction to this fidelity."
     )

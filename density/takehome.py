@@ -17,7 +17,7 @@ import altair as alt
 import networkx as nx
 
 from density.colours import KIND_COLOURS
-from density.layout import count_words, lay_out, place
+from density.layout import drawn_in_words, lay_out, place
 from density.view import percent, quoted, visible
 
 KINDS = {"residual": "residual", "head": "attention head", "mlp": "MLP"}
@@ -277,7 +277,7 @@ def captioned(chart: alt.TopLevelMixin, found: Mapping[str, Any], *more: str) ->
 
 def captioned_circuit(found: Mapping[str, Any]) -> alt.TopLevelMixin:
     """The circuit's drawing, with its provenance and how much of the trace is drawn."""
-    return captioned(circuit_chart(found), found, count_words(found["circuit"]))
+    return captioned(circuit_chart(found), found, drawn_in_words(found["circuit"]))
 
 
 def svg(chart: alt.TopLevelMixin) -> str:

@@ -107,7 +107,7 @@ def ask(service: "Service") -> "Request | None":
     measure = Measure(
         positions or "last", fidelity, sweep, sweep and controls, seed, method["rule"], method["max_tokens"]
     )
-    agreed = frozenset(name for name, agreed in accepted.items() if agreed)
+    agreed = frozenset(name for name, terms in accepted.items() if terms)
     return Request(source, tuple(texts), tuple(accepted), measure, column, agreed)
 
 

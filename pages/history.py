@@ -7,7 +7,7 @@ import streamlit as st
 from density.names import RULES
 from density.serving.question import POSITIONS, SEARCHES
 from density.store import PROFILE, Entry, Store
-from density.view import marked
+from density.view import marked, percent
 from pages.parts import engine
 from pages.parts.page import go_to, init, literal
 from pages.parts.reopening import reopen
@@ -65,7 +65,7 @@ def show_entry(store: Store, entry: Entry) -> None:
         words.text(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
         facts = [
             f"{about['model']} {about['revision'][:8]}",
-            f"fidelity {about['fidelity']:.0%}",
+            f"fidelity {percent(about['fidelity'])}",
             RULES[about["rule"]],
             f"predictions: {POSITIONS.get(about['positions'], about['positions'])}",
             SEARCHES[about["search"]],

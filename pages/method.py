@@ -130,8 +130,8 @@ def show_example() -> None:
         f"{trace['total_variation']:.3f}, fidelity {trace['fidelity']:.1%}. As many edges grown at random reach "
         f"{1 - trace['random']['total_variation']:.1%}, and all the others together "
         f"{1 - trace['complement']['total_variation']:.1%}.\n"
-        f"6. **The density.** It is the smallest that the search found to keep {profile['fidelity']:.0%}; the size "
-        f"looked at just below it does not. So the density of predicting the token after “·is” is "
+        f"6. **The density.** It is the smallest that the search found to keep {percent(profile['fidelity'])}; the "
+        f"size looked at just below it does not. So the density of predicting the token after “·is” is "
         f"{percent(trace['size'])}."
     )
     chart = curve_chart(last["curve"], profile["fidelity"], trace["size"], dark=dark())

@@ -102,8 +102,9 @@ class Check:
 
 def too_few(found: Estimate | None, constant: str = "it") -> str:
     """Why an estimate lacks its number or its interval; ``constant`` is what else does not vary, in words."""
-    if found is None or found.n < FEWEST:
-        return f"{found.n if found else 0} observations, and {FEWEST} are needed"
+    count = found.n if found else 0
+    if found is None or count < FEWEST:
+        return f"{count} observation{'' if count == 1 else 's'}, and {FEWEST} are needed"
     if found.value is None:
         return f"{constant} does not vary"
     return f"{found.groups} texts, and {FEWEST_GROUPS} are needed"

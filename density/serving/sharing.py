@@ -18,10 +18,12 @@ PAUSE = 0.01
 
 
 class Sharing:
-    """Models, and what belongs to each: the texts that it has read. In a job alone, but for ``kept``.
+    """Models, and what belongs to each: the texts that it has read.
+
+    Only a job that has its turn calls `at_hand` and `make_room`: both may rest.
 
     Attributes:
-        kept: What is at hand.
+        kept: What is at hand; may be looked at from any thread.
 
     Args:
         memory: Bytes that all of it may have.

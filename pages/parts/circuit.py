@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from density.colours import KIND_COLOURS
-from density.layout import count_words, find, first, lay_out, picked, signature
+from density.layout import drawn_in_words, find, first, lay_out, picked, signature
 from density.serving.question import Question
 from density.view import visible
 from pages.parts import viewing
@@ -73,7 +73,7 @@ def show(service: "Service", question: Question, found: Mapping[str, Any]) -> No
         "circuit": name,
         "drawing": laid,
         "colours": KIND_COLOURS,
-        "said": count_words(circuit),
+        "said": drawn_in_words(circuit),
         "predicts": visible(found["full"]["top_tokens"][0]["text"]),
         "picked": place,
     }

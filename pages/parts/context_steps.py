@@ -66,7 +66,7 @@ def draw(steps: Sequence[Mapping[str, Any]], question: Question) -> None:
     for start in range(0, len(shown), 2):
         for place, name in zip(st.columns(2, gap="large"), shown[start : start + 2], strict=False):
             with place:
-                title = TITLES[name] + (f", fidelity {question.fidelity:.0%}" if name == "density" else "")
+                title = TITLES[name] + (f", fidelity {percent(question.fidelity)}" if name == "density" else "")
                 st.markdown(f"**{title[:1].upper()}{title[1:]}**", help=GROWTH_HELP[name])
                 chart = growth_chart(steps, name, TITLES[name], shortest, dark())
                 st.altair_chart(chart, alt=f"{title} against context length", key=f"context-chart-{name}")

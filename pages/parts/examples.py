@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from density.serving.question import Question
+from density.view import percent
 from pages.parts.page import ASSETS
 
 EXAMPLES: list[dict[str, str]] = json.loads((ASSETS / "examples.json").read_text(encoding="utf-8"))
@@ -36,7 +37,7 @@ def origin(document: dict[str, Any]) -> str:
     """What a precomputed profile was measured with."""
     versions = document["versions"]
     return (
-        f"with {document['model']} at fidelity {document['fidelity']:.0%}, by density {versions['density']} and "
+        f"with {document['model']} at fidelity {percent(document['fidelity'])}, by density {versions['density']} and "
         f"torch {versions['torch']}"
     )
 

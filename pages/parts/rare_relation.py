@@ -254,7 +254,6 @@ def readable(text: str) -> str:
 
 def open_in_explorer(question: Question, position: int) -> None:
     """Shows a prediction on the explorer; its text is run there, if its model is at hand."""
-
     state = st.session_state
     if "job" in state:
         state.job.cancel()

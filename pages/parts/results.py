@@ -8,7 +8,7 @@ import streamlit as st
 from density.measures import FREQUENCY, MEASURES, UNITS
 from density.serving.jobs import Snapshot, Status
 from density.serving.question import Question
-from density.view import table, table_csv
+from density.view import percent, table, table_csv
 from pages.parts import examples, frequency, reopening, viewing
 from pages.parts.heatmap import heatmap
 from pages.parts.inputs import counted, duration
@@ -107,7 +107,7 @@ def follow(question: Question, possible: bool, running: bool, begun: bool, chose
     document = answer.subject.document(answer.results)
     if answer.subject.question != question:
         asked = answer.subject.question
-        before = f"Below is the answer to what was asked before, of {literal(asked.model)} at {asked.fidelity:.0%}"
+        before = f"Below is the answer to what was asked before, of {literal(asked.model)} at {percent(asked.fidelity)}"
         before += "; press Run for what is asked now." if possible else "."
         st.caption(reopening.described(document) if reopening.untouched(question) else before)
     waiting = set(answer.subject.wanted) - {found["position"] for found in answer.results}
@@ -188,7 +188,7 @@ def show_state(seen: Snapshot) -> None:
         replays = sum(found["replays"] for found in seen.results)
         found = f"{counted(len(seen.results), 'prediction')}, {counted(replays, 'replay')}, {seen.seconds:.1f} s"
         asked = seen.subject.question
-        st.caption(f"{found}, by {literal(asked.model)} at {asked.fidelity:.0%}.")
+        st.caption(f"{found}, by {literal(asked.model)} at {percent(asked.fidelity)}.")
 
 
 STAGES = {"download": "Downloading", "convert": "Converting", "load": "Loading the weights"}

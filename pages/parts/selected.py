@@ -168,7 +168,7 @@ def show_found(
     st.caption(
         f"Below: the trace of {trace['edges']:,} of {found['edges_full']:,} edges ({percent(trace['size'])}). Replayed "
         f"alone it makes the prediction to a fidelity of {trace['fidelity']:.1%}, and so {reached} the "
-        f"{question.fidelity:.0%} asked."
+        f"{percent(question.fidelity)} asked."
     )
     # A curve is the same at every fidelity and whatever else was asked of its text.
     subject = replace(question, fidelity=1.0, positions="all")
